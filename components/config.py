@@ -1,0 +1,59 @@
+"""Typed component configuration: frozen, validated, one JSON string each.
+
+A component's configuration travels through ML Metadata and orchestrators as a single JSON ``str`` exec property, so
+that a ``RuntimeParameter`` can carry it. Unknown keys and impossible values fail while the pipeline is built.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tfx_edge.errors import ConfigError
+
+ConfigT = TypeVar("ConfigT", bound="Config")
+
+
+class Config(BaseModel):
+    """Base of every configuration: immutable, and strict about the keys it knows."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @classmethod
+    def parse(cls: type[ConfigT], value: ConfigT | dict[str, Any] | str | None) -> ConfigT:
+        """Makes a configuration of what a pipeline author wrote or what ML Metadata returned.
+
+        Args:
+          value: an instance, a dict of its fields, its JSON text, or None for all defaults.
+
+        Raises:
+          ConfigError: naming each wrong key, its value and what would be accepted.
+        """
+        if isinstance(value, cls):
+            return value
+        try:
+            if isinstance(value, str):
+                return cls.model_validate_json(value)
+            return cls.model_validate(value or {})
+        except ValidationError as error:
+            raise ConfigError(_describe(cls, error)) from None
+
+    def to_json(self) -> str:
+        """The JSON text of every field, defaults included; keys are sorted, so equal configurations have equal text."""
+        import json
+
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+
+
+def _describe(cls: type[Config], error: ValidationError) -> str:
+    lines = []
+    for problem in error.errors():
+        key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
+        if problem["type"] == "extra_forbidden":
+            known = ", ".join(sorted(cls.model_fields))
+            lines.append(f"unknown key {key!r} (value {problem['input']!r}); known keys of {cls.__name__}: {known}")
+        else:
+            message = problem["msg"].removeprefix("Value error, ")
+            lines.append(f"{key}: {message} (value {problem['input']!r})")
+    return f"{cls.__name__}: " + "; ".join(lines)

@@ -1,0 +1,195 @@
+"""A .tflite file in the interpreter, fed and read by the names and real numbers that its author knows.
+
+Names are those of the signature ``serving_default``, or of the only signature, or of the tensors when there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfx_edge.errors import DataError, ModelError
+from tfx_edge.lite.tensors import dequantize, quantize
+
+SIGNATURE = "serving_default"
+
+
+class LoadedModel:
+    """A .tflite file in the interpreter, with inputs and outputs by the names of its signature.
+
+    Attributes:
+      inputs: the interpreter's tensor details by input name.
+      outputs: the interpreter's tensor details by output name.
+    """
+
+    def __init__(self, path: str, num_threads: int):
+        """Reads the model and allocates its tensors.
+
+        Raises:
+          ModelError: the file cannot be read, or holds operations that this interpreter lacks.
+        """
+        from ai_edge_litert.interpreter import Interpreter
+
+        self.path = path
+        try:
+            self.interpreter = Interpreter(path, num_threads=num_threads)
+            self.interpreter.allocate_tensors()
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"the interpreter cannot load {path}: {error}") from error
+        self.inputs, self.outputs = self._details()
+        self._shapes = {name: tuple(details["shape"]) for name, details in self.inputs.items()}
+
+    def _details(self) -> tuple[dict[str, dict], dict[str, dict]]:
+        inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
+        signatures = list(self.interpreter.get_signature_list())
+        if not signatures:
+            return {d["name"]: d for d in inputs}, {d["name"]: d for d in outputs}
+        if SIGNATURE not in signatures and len(signatures) > 1:
+            raise ModelError(
+                f"{self.path} has the signatures {', '.join(signatures)}, so it is not clear which to run; "
+                f"convert with one signature, or name one {SIGNATURE!r}"
+            )
+        key = SIGNATURE if SIGNATURE in signatures else signatures[0]
+        runner = self.interpreter.get_signature_runner(key)
+        named_inputs, named_outputs = runner.get_input_details(), runner.get_output_details()
+        main = {(d["index"], d["name"]) for d in inputs}
+        if {(d["index"], d["name"]) for d in named_inputs.values()} != main:
+            raise ModelError(f"the signature {key!r} of {self.path} is not its main graph; convert with one signature")
+        return named_inputs, named_outputs
+
+    @property
+    def takes_any_batch(self) -> bool:
+        """Whether the first dimension of every input is free; otherwise every input takes one example at a time.
+
+        Raises:
+          ModelError: an input has no batch dimension, or a fixed one other than 1.
+        """
+        first = {name: [int(n) for n in d["shape_signature"][:1]] for name, d in self.inputs.items()}
+        wrong = [name for name, dimension in first.items() if dimension not in ([1], [-1])]
+        if wrong:
+            shapes = ", ".join(f"{name}: {_text(self.inputs[name]['shape_signature'])}" for name in wrong)
+            raise ModelError(f"{self.path} takes neither one example nor any batch ({shapes}); convert it for batch 1")
+        return all(dimension == [-1] for dimension in first.values())
+
+    def prepare(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Checks a batch of features against the inputs, and casts or quantizes it to their types.
+
+        A model with one input takes the one feature of a batch whatever its name; otherwise names decide.
+
+        Raises:
+          DataError: a feature is missing, has another shape or length, or holds values that the input cannot.
+        """
+        if len(self.inputs) == len(batch) == 1:
+            batch = dict(zip(self.inputs, batch.values(), strict=True))
+        missing = [name for name in self.inputs if name not in batch]
+        if missing:
+            raise DataError(
+                f"{self.path} wants the input(s) {', '.join(missing)}, but the examples have: "
+                f"{', '.join(sorted(batch)) or 'no features'}; rename the features or choose them in the input function"
+            )
+        ready = {name: _fit(name, batch[name], details) for name, details in self.inputs.items()}
+        lengths = {name: len(values) for name, values in ready.items()}
+        if len(set(lengths.values())) != 1 or 0 in lengths.values():
+            raise DataError(f"the features of one batch must have the same length, at least 1, but it is {lengths}")
+        return ready
+
+    def feed(self, inputs: Mapping[str, np.ndarray]) -> None:
+        """Sets the input tensors, resizing those whose shape differs, and clears the state of recurrent layers."""
+        resized = [name for name, shape in self._shapes.items() if shape != inputs[name].shape]
+        for name in resized:
+            self.interpreter.resize_tensor_input(self.inputs[name]["index"], inputs[name].shape)
+            self._shapes[name] = inputs[name].shape
+        if resized:
+            self.interpreter.allocate_tensors()
+        self.interpreter.reset_all_variables()
+        for name, details in self.inputs.items():
+            self.interpreter.set_tensor(details["index"], inputs[name])
+
+    def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The outputs for a batch of features: quantized ones as the real numbers that they stand for.
+
+        Raises:
+          DataError: the batch does not fit the inputs.
+          ModelError: the model does not run, or gives other than one output row an example.
+        """
+        ready = self.prepare(batch)
+        examples = len(next(iter(ready.values())))
+        step = examples if self.takes_any_batch else 1
+        parts: dict[str, list[np.ndarray]] = {name: [] for name in self.outputs}
+        for start in range(0, examples, step):
+            try:
+                self.feed({name: values[start : start + step] for name, values in ready.items()})
+                self.interpreter.invoke()
+            except (ValueError, RuntimeError) as error:
+                raise ModelError(f"{self.path} does not run: {error}") from error
+            for name, details in self.outputs.items():
+                values = self.interpreter.get_tensor(details["index"])
+                if values.shape[:1] != (step,):
+                    raise ModelError(f"output {name!r} of {self.path} has shape {values.shape} for {step} example(s)")
+                parts[name].append(_real(values, details))
+        return {name: np.concatenate(values) for name, values in parts.items()}
+
+    def random_batch(self, seed: int) -> dict[str, np.ndarray]:
+        """Inputs ready to feed: normal floats, any quantized integer, and 0 or 1 where integers are plain numbers."""
+        rng = np.random.default_rng(seed)
+        batch = {}
+        for name, details in self.inputs.items():
+            shape, dtype = details["shape"], np.dtype(details["dtype"])
+            if dtype.kind == "f":
+                batch[name] = rng.normal(size=shape).astype(dtype)
+            elif _is_quantized(details):
+                limits = np.iinfo(dtype)
+                batch[name] = rng.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
+            else:
+                batch[name] = rng.integers(0, 2, size=shape).astype(dtype)
+        return batch
+
+    @property
+    def kernel(self) -> str:
+        """``"xnnpack"`` when that delegate took over operations of this model, else ``"builtin"``."""
+        operations = {details["op_name"] for details in self.interpreter._get_ops_details()}
+        return "xnnpack" if "DELEGATE" in operations else "builtin"
+
+
+def _fit(name: str, values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    wanted = [int(n) for n in details["shape_signature"]]
+    if values.ndim == 1 and len(wanted) == 2 and wanted[1] == 1:
+        values = values.reshape(-1, 1)
+    if values.ndim != len(wanted) or any(w not in (-1, n) for w, n in zip(wanted[1:], values.shape[1:], strict=True)):
+        raise DataError(
+            f"input {name!r} takes examples of shape {_text(wanted[1:])}, but the batch of shape {_text(values.shape)} "
+            f"holds examples of shape {_text(values.shape[1:])}; reshape the feature in the input function"
+        )
+    dtype = np.dtype(details["dtype"])
+    if _is_quantized(details):
+        try:
+            return quantize(values, dtype, *details["quantization"])
+        except DataError as error:
+            raise DataError(f"input {name!r}: {error}") from None
+    if dtype.kind == "f":
+        return values.astype(dtype)
+    if dtype.kind not in "iub":
+        raise ModelError(f"input {name!r} is of type {dtype}, but only numbers can be fed; convert without it")
+    with np.errstate(invalid="ignore"):
+        cast = values.astype(dtype)
+    changed = int(np.sum(cast != values))
+    if changed:
+        raise DataError(
+            f"input {name!r} is of type {dtype.name}, which cannot hold {changed} of {values.size} values of type "
+            f"{values.dtype.name} (for example {values[cast != values][0]}); give whole numbers in its range"
+        )
+    return cast
+
+
+def _real(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
+    return dequantize(values, *details["quantization"]) if _is_quantized(details) else values
+
+
+def _is_quantized(details: Mapping[str, Any]) -> bool:
+    return np.dtype(details["dtype"]).kind in "iu" and details["quantization"][0] != 0
+
+
+def _text(shape: Any) -> str:
+    return "[" + ", ".join("any" if n == -1 else str(n) for n in shape) + "]"

@@ -1,0 +1,58 @@
+"""Where the parts of a Model artifact lie.
+
+Trainable stage: ``Format-Serving/`` is a SavedModel whose signature takes tensors and ``Format-Keras/model.keras`` is the
+model that the next stage trains on. Lite stage: ``Format-Serving/tflite`` and ``Format-Serving/edge.json``; Pusher copies
+``Format-Serving/`` as a whole.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx_edge.errors import ModelError
+
+
+def serving_dir(model_uri: str | Path) -> Path:
+    """The folder that Pusher copies."""
+    return Path(model_uri) / "Format-Serving"
+
+
+def keras_file(model_uri: str | Path) -> Path:
+    """The trainable model of a trainable stage."""
+    return Path(model_uri) / "Format-Keras" / "model.keras"
+
+
+def lite_file(model_uri: str | Path) -> Path:
+    """The TFLite flatbuffer of a lite stage."""
+    return serving_dir(model_uri) / "tflite"
+
+
+def require_lite_file(model_uri: str | Path) -> Path:
+    """The TFLite flatbuffer, which must exist.
+
+    Raises:
+      ModelError: the artifact is not at the lite stage.
+    """
+    path = lite_file(model_uri)
+    if not path.is_file():
+        raise ModelError(
+            f"{model_uri} holds no Format-Serving/tflite: it is not at the lite stage. Put a LiteConverter before this component"
+        )
+    return path
+
+
+def write_steps(model_uri: str | Path, steps: list[dict[str, Any]]) -> None:
+    """Keeps the steps that made a trainable model (oldest first) beside it."""
+    path = keras_file(model_uri).with_name("steps.json")
+    path.write_text(json.dumps(steps, indent=2, sort_keys=True))
+
+
+def read_steps(model_uri: str | Path) -> list[dict[str, Any]]:
+    """The steps that made a model, oldest first; empty for a model that comes straight from a Trainer."""
+    edge_json = serving_dir(model_uri) / "edge.json"
+    if edge_json.is_file():
+        return list(json.loads(edge_json.read_text())["steps"])
+    path = keras_file(model_uri).with_name("steps.json")
+    return list(json.loads(path.read_text())) if path.is_file() else []

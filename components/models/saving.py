@@ -1,0 +1,93 @@
+"""Writes a trainable model into a Model artifact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfx_edge.models import layout
+
+if TYPE_CHECKING:
+    import keras
+    import tf_keras
+
+
+def save_trainable(model: keras.Model | tf_keras.Model, fn_args: Any) -> None:
+    """Saves the model for the trainable components: the one line that a Trainer's ``run_fn`` gains.
+
+    Writes ``Format-Keras/model.keras`` beside ``fn_args.serving_model_dir``. What the Trainer serves stays as it is.
+
+    Args:
+      model: a built Keras 3 or tf_keras model.
+      fn_args: the ``FnArgs`` that ``run_fn`` received.
+    """
+    path = layout.keras_file(Path(fn_args.serving_model_dir).parent)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save(path)
+
+
+def save_stage(model: tf_keras.Model, model_uri: str | Path, steps: list[dict[str, Any]]) -> None:
+    """Writes a whole trainable stage: ``Format-Keras``, and ``Format-Serving`` with a tensor signature.
+
+    Args:
+      model: a tf_keras Functional or Sequential model.
+      model_uri: the Model artifact's uri.
+      steps: every step from Trainer's model on, oldest first, this one included.
+    """
+    path = layout.keras_file(model_uri)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    model.save(path)
+    layout.write_steps(model_uri, steps)
+    save_serving(model, layout.serving_dir(model_uri))
+
+
+def save_serving(
+    model: tf_keras.Model, directory: Path, batch_size: int | None = None, output_names: Sequence[str] | None = None
+) -> None:
+    """Writes a SavedModel whose ``serving_default`` takes one tensor per model input and returns a dict of outputs.
+
+    Args:
+      model: a tf_keras or Keras 3 model with named inputs.
+      directory: where the SavedModel goes.
+      batch_size: the fixed first dimension of every input, or None for any.
+      output_names: names of the outputs in order, where the model's own are not the ones to publish.
+    """
+    import tensorflow as tf
+
+    signature = [
+        tf.TensorSpec([batch_size, *tensor.shape[1:]], tensor.dtype, name=name)
+        for name, tensor in zip(model_input_names(model), model.inputs, strict=True)
+    ]
+    outputs_names = output_names or model.output_names
+
+    @tf.function(input_signature=signature)
+    def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
+        return named_outputs(model(pack_inputs(model, tensors), training=False), outputs_names)
+
+    module = tf.Module()
+    module.variables_of_model = model.variables
+    module.serve = serve
+    tf.saved_model.save(module, str(directory), signatures={"serving_default": serve})
+
+
+def model_input_names(model: keras.Model | tf_keras.Model) -> list[str]:
+    """Names of the model's inputs, in the order of ``model.inputs``."""
+    if hasattr(model, "input_names"):
+        return list(model.input_names)
+    return [tensor.name for tensor in model.inputs]
+
+
+def pack_inputs(model: keras.Model | tf_keras.Model, tensors: Sequence[Any]) -> Any:
+    """Arranges tensors, given in the order of ``model.inputs``, as the structure that the model was built with."""
+    import tensorflow as tf
+
+    return tf.nest.pack_sequence_as(model.input, list(tensors))
+
+
+def named_outputs(outputs: Any, names: Sequence[str]) -> dict[str, Any]:
+    """Gives each output its name: its key where the model returns a dict, else the next of ``names``."""
+    if isinstance(outputs, dict):
+        return outputs
+    flat = outputs if isinstance(outputs, (list, tuple)) else [outputs]
+    return dict(zip(names, flat, strict=True))

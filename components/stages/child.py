@@ -1,0 +1,117 @@
+"""Runs a stage's work in a process of its own.
+
+tensorflow-model-optimization changes what ``tf.keras`` means for the process that imports it, a converter may abort the
+whole process, and TensorFlow never gives its memory back. None of that may reach the runner that the other components
+share, so the work of every stage runs in a child; progress and errors come back as if it had run here.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import importlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tfx_edge import errors
+
+LOGGER = logging.getLogger("tfx_edge")
+_PROGRESS = "@tfx-edge-progress "
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What a stage's ``Do`` was called with."""
+
+    component: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    properties: dict[str, Any]
+
+
+def run(work: str, request: Request) -> dict[str, Any]:
+    """Calls a function ``work(request, progress) -> dict`` in a child process.
+
+    Args:
+      work: the function as ``package.module:name``.
+      request: passed on whole; artifacts included.
+
+    Returns:
+      The function's JSON-serializable result.
+
+    Raises:
+      EdgeError: as raised by the function, of the same class.
+      ModelError: the child died; the message holds its signal or exit status and its last words.
+    """
+    from tfx.utils import json_utils
+
+    with tempfile.TemporaryDirectory(prefix="tfx-edge-") as scratch:
+        request_file, result_file = Path(scratch, "request.json"), Path(scratch, "result.json")
+        request_file.write_text(json_utils.dumps(dataclasses.asdict(_plain(request))))
+        command = [sys.executable, "-m", __name__, work, str(request_file), str(result_file)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+        )
+        last_words = collections.deque[str](maxlen=15)
+        assert process.stdout is not None
+        try:
+            for line in process.stdout:
+                if line.startswith(_PROGRESS):
+                    LOGGER.info("%s: %s", request.component, line.removeprefix(_PROGRESS).rstrip())
+                else:
+                    LOGGER.debug("%s", line.rstrip())
+                    last_words.append(line.rstrip())
+            status = process.wait()
+        finally:
+            process.kill()
+        if not result_file.is_file():
+            raise errors.ModelError(f"{request.component}: the process {_ending(status)}. Its last words:\n" + "\n".join(last_words))
+        result = json.loads(result_file.read_text())
+    if "error" in result:
+        raise getattr(errors, result["error"])(f"{request.component}: {result['message']}")
+    return result["value"]
+
+
+def _plain(request: Request) -> Request:
+    return dataclasses.replace(request, inputs=_lists(request.inputs), outputs=_lists(request.outputs))
+
+
+def _lists(artifacts: dict[str, Any]) -> dict[str, Any]:
+    return {key: list(values) for key, values in artifacts.items()}
+
+
+def _ending(status: int) -> str:
+    if status < 0:
+        return f"was killed by {signal.Signals(-status).name}"
+    return f"ended with exit status {status}"
+
+
+def _main(work: str, request_file: str, result_file: str) -> None:
+    from tfx.utils import json_utils
+
+    request = Request(**json_utils.loads(Path(request_file).read_text()))
+    module, name = work.split(":")
+    try:
+        result = {"value": getattr(importlib.import_module(module), name)(request, _report)}
+    except errors.EdgeError as error:
+        result = {"error": type(error).__name__, "message": str(error)}
+    temporary = Path(result_file).with_suffix(".part")
+    temporary.write_text(json.dumps(result))
+    temporary.replace(result_file)
+
+
+def _report(line: str) -> None:
+    print(f"{_PROGRESS}{line}", flush=True)
+
+
+if __name__ == "__main__":
+    _main(*sys.argv[1:])

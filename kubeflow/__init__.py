@@ -1,0 +1,1 @@
+"""tfx-edge on Kubeflow Pipelines."""

@@ -1,0 +1,1 @@
+"""Example pipelines that run as they are."""

@@ -1,0 +1,402 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from tfx_edge.devices import local
+from tfx_edge.devices.local import fingerprint, infer, measure
+from tfx_edge.devices.measurement import Measurement, ProcessRun
+from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
+
+FEATURES = np.random.default_rng(1).normal(scale=2, size=(7, 8)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory):
+    """Small real models, and two broken in ways that the interpreter only shows when it runs them."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+    import tf_keras
+
+    folder = tmp_path_factory.mktemp("models")
+    tf_keras.utils.set_random_seed(0)
+    layers = tf_keras.layers
+    dense = tf_keras.Sequential([layers.Input((8,)), layers.Dense(16, "relu"), layers.Dense(3, "softmax")])
+    lstm = tf_keras.Sequential([layers.Input((5, 2)), layers.LSTM(4)])
+
+    def save(name, function, *specs, change=None, owns=(*dense.variables, *lstm.variables)):
+        module = tf.Module()
+        module.owned = list(owns)
+        module.function = tf.function(function, input_signature=specs, autograph=False)
+        concrete = module.function.get_concrete_function()
+        converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete], module)
+        if change:
+            change(converter)
+        path = folder / f"{name}.tflite"
+        path.write_bytes(converter.convert())
+        return path
+
+    def integers_only(converter):
+        calibration = np.random.default_rng(0).normal(size=(50, 1, 8)).astype(np.float32)
+        converter.optimizations = [tf.lite.Optimize.DEFAULT]
+        converter.representative_dataset = lambda: ({"features": row} for row in calibration)
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS_INT8]
+        converter.inference_input_type = converter.inference_output_type = tf.int8
+
+    def classify(features):
+        return {"scores": dense(features), "total": tf.reduce_sum(features, axis=1)}
+
+    def mixed(amount, counts):
+        return {"total": amount + tf.cast(tf.reduce_sum(counts, axis=1, keepdims=True), tf.float32)}
+
+    def choose(x):
+        return {"y": tf.cond(tf.reduce_sum(x) > 0, lambda: x * 2, lambda: tf.sin(x))}
+
+    def forever(x):
+        return {"y": tf.while_loop(lambda y: tf.reduce_max(y) < 2.0, lambda y: (tf.sin(y),), (x,))[0]}
+
+    def row(*shape, name, dtype=tf.float32):
+        return tf.TensorSpec(shape, dtype, name=name)
+
+    paths = {
+        "float": save("float", classify, row(1, 8, name="features")),
+        "int8": save("int8", classify, row(1, 8, name="features"), change=integers_only),
+        "dynamic": save("dynamic", classify, row(None, 8, name="features")),
+        "batch4": save("batch4", classify, row(4, 8, name="features")),
+        # A module that does not own the variables makes the converter drop the signature.
+        "unsigned": save("unsigned", classify, row(1, 8, name="features"), owns=()),
+        "mixed": save("mixed", mixed, row(1, 1, name="amount"), row(1, 3, name="counts", dtype=tf.int32)),
+        "log": save("log", lambda x: {"y": tf.math.log(x)}, row(1, 2, name="x")),
+        "scalar": save("scalar", lambda x: {"y": tf.reduce_sum(x)}, row(1, 2, name="x")),
+        "lstm": save("lstm", lambda x: {"y": lstm(x)}, row(1, 5, 2, name="x")),
+        "forever": save("forever", forever, row(1, 4, name="x")),
+        "endless_recursion": _calling_itself(save("cond", choose, row(1, 4, name="x"))),
+        "truncated": folder / "truncated.tflite",
+    }
+    paths["truncated"].write_bytes(paths["float"].read_bytes()[:1500])
+    return SimpleNamespace(**paths, dense=dense)
+
+
+def _calling_itself(path):
+    """Points the branches of the model's IF at its main graph: preparing it recurses until the stack is full."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(path.read_bytes())))
+    branches = [
+        op.builtinOptions for op in model.subgraphs[0].operators if hasattr(op.builtinOptions, "thenSubgraphIndex")
+    ]
+    assert branches
+    for options in branches:
+        options.thenSubgraphIndex = options.elseSubgraphIndex = 0
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+    return path
+
+
+def run_one(path, batch):
+    (outputs,) = infer(path, [batch])
+    return outputs
+
+
+class TestInfer:
+    def test_a_float_model_answers_as_keras_does(self, models):
+        outputs = run_one(models.float, {"features": FEATURES})
+
+        np.testing.assert_allclose(outputs["scores"], models.dense(FEATURES).numpy(), atol=1e-6)
+        np.testing.assert_allclose(outputs["total"], FEATURES.sum(axis=1), atol=1e-5)
+
+    def test_an_int8_model_answers_as_when_quantized_by_hand(self, models):
+        from ai_edge_litert.interpreter import Interpreter
+
+        interpreter = Interpreter(str(models.int8), num_threads=1)
+        runner = interpreter.get_signature_runner("serving_default")
+        scale, zero_point = runner.get_input_details()["features"]["quantization"]
+        out_scale, out_zero_point = runner.get_output_details()["scores"]["quantization"]
+        steps = np.clip(np.round(FEATURES / scale + zero_point), -128, 127).astype(np.int8)
+        raw = np.concatenate([runner(features=row[None])["scores"] for row in steps])
+        low, high = ((limit - zero_point) * scale for limit in (-128, 127))
+
+        outputs = run_one(models.int8, {"features": FEATURES})
+
+        assert outputs["scores"].dtype == np.float32
+        assert not np.array_equal(np.clip(FEATURES, low, high), FEATURES), "some features should saturate"
+        np.testing.assert_allclose(outputs["scores"], (raw.astype(np.float32) - out_zero_point) * out_scale, atol=1e-6)
+        saturated = models.dense(np.clip(FEATURES, low, high)).numpy()
+        np.testing.assert_allclose(outputs["scores"], saturated, atol=0.03)
+
+    def test_a_model_of_any_batch_answers_whole_batches(self, models):
+        batches = [{"features": FEATURES}, {"features": FEATURES[:2]}, {"features": FEATURES[:1]}]
+
+        outputs = list(infer(models.dynamic, batches))
+
+        for batch, output in zip(batches, outputs, strict=True):
+            np.testing.assert_allclose(output["scores"], models.dense(batch["features"]).numpy(), atol=1e-6)
+
+    @pytest.mark.parametrize(("bound", "value"), [("CHUNK_EXAMPLES", 4), ("CHUNK_BYTES", 100)])
+    def test_batches_stream_in_order_and_in_bounded_chunks(self, models, monkeypatch, bound, value):
+        monkeypatch.setattr(local, bound, value)
+        drawn = []
+
+        def source():
+            for number in range(4):
+                drawn.append(number)
+                yield {"features": FEATURES[number : number + 2]}
+
+        answers = infer(models.float, source())
+        first = next(answers)
+        assert drawn == [0, 1]
+        rest = list(answers)
+
+        totals = [answer["total"] for answer in [first, *rest]]
+        np.testing.assert_allclose(totals, [FEATURES[n : n + 2].sum(axis=1) for n in range(4)], atol=1e-5)
+
+    def test_every_example_meets_a_recurrent_model_in_its_first_state(self, models):
+        sequence = np.random.default_rng(0).normal(size=(1, 5, 2)).astype(np.float32)
+
+        states = run_one(models.lstm, {"x": np.repeat(sequence, 3, axis=0)})["y"]
+
+        assert np.any(states[0] != 0)
+        np.testing.assert_array_equal(states[1:], states[[0, 0]])
+
+    def test_integers_and_flat_columns_reach_the_inputs_of_their_names(self, models):
+        batch = {
+            "counts": np.arange(9, dtype=np.int64).reshape(3, 3),
+            "amount": np.array([0.5, 1.5, 2.5]),
+            "other": FEATURES[:3],
+        }
+
+        outputs = run_one(models.mixed, batch)
+
+        np.testing.assert_array_equal(outputs["total"], [[3.5], [13.5], [23.5]])
+
+    def test_outputs_that_are_not_finite_are_passed_on(self, models):
+        outputs = run_one(models.log, {"x": np.array([[-1.0, 1.0], [0.0, 1.0]])})
+        np.testing.assert_array_equal(outputs["y"], [[np.nan, 0.0], [-np.inf, 0.0]])
+
+    def test_a_single_feature_matches_a_single_input_whatever_its_name(self, models):
+        renamed, named = (run_one(models.float, {name: FEATURES}) for name in ("pixels_xf", "features"))
+        np.testing.assert_array_equal(renamed["scores"], named["scores"])
+
+    def test_feature_names_may_be_anything(self, models):
+        outputs = run_one(models.float, {"file": FEATURES * 0, "a/b": FEATURES * 0, "features": FEATURES})
+        np.testing.assert_allclose(outputs["total"], FEATURES.sum(axis=1), atol=1e-5)
+
+    def test_without_a_signature_the_tensors_give_the_names(self, models):
+        outputs = run_one(models.unsigned, {"x": FEATURES})
+        scores = next(values for values in outputs.values() if values.ndim == 2)
+        np.testing.assert_allclose(scores, models.dense(FEATURES).numpy(), atol=1e-6)
+        assert "scores" not in outputs
+
+    def test_no_batches_give_no_outputs(self, models):
+        assert list(infer(models.float, [])) == []
+
+    @pytest.mark.parametrize(
+        ("model", "batch", "message"),
+        [
+            ("float", {"a": FEATURES, "b": FEATURES}, r"wants the input\(s\) features, but the examples have: a, b"),
+            ("float", {}, "have: no features"),
+            ("float", {"features": FEATURES[:, :5]}, r"takes examples of shape \[8\], but .* \[7, 5\] holds .* \[5\]"),
+            ("float", {"features": FEATURES[:, :, None]}, r"takes examples of shape \[8\].*shape \[8, 1\]"),
+            ("float", {"features": FEATURES[:0]}, "at least 1"),
+            ("float", {"features": np.array(["a"])}, "feature 'features' is of type <U1"),
+            ("float", {"features": np.float32(1)}, "takes numbers of shape"),
+            ("int8", {"features": np.full((1, 8), np.nan)}, "input 'features': 8 of 8 values are NaN"),
+            ("mixed", {"amount": np.ones(2), "counts": np.ones((3, 3))}, "same length.*'amount': 2, 'counts': 3"),
+            ("mixed", {"amount": np.ones(1), "counts": np.full((1, 3), 0.5)}, "int32, which cannot hold 3 of 3.*0.5"),
+            ("mixed", {"amount": np.ones(1), "counts": np.full((1, 3), 2**40)}, "int32, which cannot hold 3 of 3"),
+        ],
+    )
+    def test_features_that_do_not_fit_are_refused(self, models, model, batch, message):
+        with pytest.raises(DataError, match=message):
+            run_one(getattr(models, model), batch)
+
+    def test_a_fixed_batch_is_refused_with_the_way_out(self, models):
+        with pytest.raises(ModelError, match=r"features: \[4, 8\]\); convert it for batch 1"):
+            run_one(models.batch4, {"features": FEATURES})
+
+    def test_an_output_without_a_row_per_example_is_refused(self, models):
+        with pytest.raises(ModelError, match=r"output 'y' of .* has shape \(\) for 1 example"):
+            run_one(models.scalar, {"x": np.ones((2, 2))})
+
+
+class TestMeasure:
+    def test_every_process_gives_samples_and_memory(self, models):
+        measurement = measure(models.int8, runs=60, warmup=3, processes=2)
+
+        assert [len(run.samples_ns) for run in measurement.processes] == [60, 60]
+        assert 0 < measurement.latency_min_ms <= measurement.latency_p50_ms <= measurement.latency_p90_ms < 1000
+        assert all(run.first_invoke_ns > 0 and run.load_ns > 0 for run in measurement.processes)
+        assert 10e6 < measurement.processes[0].import_memory_bytes < measurement.peak_memory_bytes < 1e9
+        assert 0 < measurement.model_memory_bytes < 50e6
+
+    def test_one_thread_is_pinned_to_a_core_and_two_are_not(self, models):
+        one, two = (measure(models.float, runs=1, processes=1, num_threads=n) for n in (1, 2))
+
+        allowed = os.sched_getaffinity(0)
+        assert len(one.processes[0].cores) == 1
+        assert set(one.processes[0].cores) <= allowed == set(two.processes[0].cores)
+
+    def test_the_environment_says_what_the_figures_hold_for(self, models):
+        environment = measure(models.float, runs=1, processes=1).environment
+
+        assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
+        assert environment["numpy"] == np.__version__
+        assert environment["kernel"] in ("xnnpack", "builtin")
+        assert environment["num_threads"] == 1
+        for part in (environment["processor"], environment["machine"], environment["ai_edge_litert"]):
+            assert part
+            assert part in fingerprint()
+
+    def test_a_sample_is_the_input(self, models):
+        sample = {"amount": np.ones(2), "counts": np.ones((2, 3), np.int64)}
+        assert measure(models.mixed, runs=5, processes=1, sample=sample).latency_min_ms > 0
+        with pytest.raises(DataError, match="counts, but the examples have: amount"):
+            measure(models.mixed, runs=5, processes=1, sample={"amount": np.ones(2)})
+
+    def test_a_slow_model_is_timed_fewer_times(self, models):
+        measurement = measure(models.float, runs=10**9, warmup=10**9, processes=1, timeout_s=4)
+        assert len(measurement.processes[0].samples_ns) < 10**9
+
+    @pytest.mark.parametrize(
+        "wrong", [{"runs": 0}, {"processes": 0}, {"warmup": -1}, {"num_threads": 0}, {"timeout_s": 0}]
+    )
+    def test_arguments_out_of_range_are_refused(self, models, wrong):
+        with pytest.raises(ConfigError, match="must be at least 1"):
+            measure(models.float, **wrong)
+
+
+class TestFailures:
+    def test_a_missing_file_is_named(self, tmp_path):
+        with pytest.raises(ModelError, match=r"no model file at .*nothing\.tflite"):
+            measure(tmp_path / "nothing.tflite")
+        with pytest.raises(ModelError, match="no model file at"):
+            run_one(tmp_path / "nothing.tflite", {"x": FEATURES})
+
+    def test_a_truncated_file_is_said_to_be_unloadable(self, models):
+        with pytest.raises(ModelError, match=r"cannot load .*truncated\.tflite: "):
+            measure(models.truncated, processes=1)
+        with pytest.raises(ModelError, match=r"cannot load .*truncated\.tflite: "):
+            run_one(models.truncated, {"features": FEATURES})
+
+    def test_a_crash_of_the_interpreter_names_the_signal(self, models):
+        with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*cond\.tflite"):
+            measure(models.endless_recursion, processes=1)
+        with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*cond\.tflite"):
+            run_one(models.endless_recursion, {"x": FEATURES[:, :4]})
+
+    def test_a_hang_ends_at_the_timeout(self, models):
+        with pytest.raises(
+            DeviceError, match=r"did not finish latency of .*forever\.tflite within 2 s; raise timeout_s"
+        ):
+            measure(models.forever, processes=1, timeout_s=2)
+
+    @pytest.mark.parametrize(
+        ("script", "message"),
+        [
+            (
+                "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+                "SIGKILL, as the kernel does when memory runs out",
+            ),
+            ("import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 1)", r"crashed \(signal \d+\)"),
+            ("raise SystemExit('no litert here')", "exit code 1; it said: no litert here"),
+            ("answer('nonsense')", "answered nonsense or nothing and ended with exit code 0"),
+            ("answer('[]')", "answered nonsense or nothing"),
+            ("answer('{}')", "answered nonsense: KeyError"),
+            ('answer(\'{"error": "on fire"}\')', "^on fire$"),
+        ],
+    )
+    def test_a_runner_that_fails_otherwise_is_quoted(self, models, monkeypatch, script, message):
+        helper = (
+            "import sys, json; answer = lambda text: open(json.load(open(sys.argv[1]))['result'], 'w').write(text)\n"
+        )
+        monkeypatch.setattr(local, "RUNNER", (sys.executable, "-c", helper + script))
+
+        with pytest.raises(DeviceError, match=message):
+            measure(models.float, processes=1)
+
+    def test_lost_examples_are_noticed(self, models, monkeypatch):
+        script = (
+            "import sys, json, numpy; request = json.load(open(sys.argv[1]))\n"
+            "for batch in request['batches']: numpy.savez(batch['output'], numpy.zeros((6, 3)))\n"
+            "open(request['result'], 'w').write('{\"outputs\": [\"scores\"]}')"
+        )
+        monkeypatch.setattr(local, "RUNNER", (sys.executable, "-c", script))
+
+        with pytest.raises(DeviceError, match=r"was given 7 examples, but answered \{'scores': \(6,\)\}"):
+            run_one(models.float, {"features": FEATURES})
+
+
+def measured(*samples_ns, peak=(60, 55), imported=(50, 40)):
+    return Measurement(
+        tuple(
+            ProcessRun(tuple(samples), 9, 9, peak[i] * 10**6, imported[i] * 10**6, (0,))
+            for i, samples in enumerate(samples_ns)
+        ),
+        {"kernel": "xnnpack"},
+    )
+
+
+class TestMeasurement:
+    def test_figures_pool_the_samples_of_all_processes(self):
+        measurement = measured([3_000_000, 1_000_000], [2_000_000, 5_000_000, 4_000_000])
+        assert (measurement.latency_min_ms, measurement.latency_p50_ms) == (1.0, 3.0)
+
+    def test_the_peak_and_the_share_of_the_model_are_the_largest_of_any_process(self):
+        measurement = measured([1], [1])
+        assert (measurement.peak_memory_bytes, measurement.model_memory_bytes) == (60_000_000, 15_000_000)
+
+    @pytest.mark.parametrize(("count", "has_p90", "has_p99"), [(99, 0, 0), (100, 1, 0), (999, 1, 0), (1000, 1, 1)])
+    def test_tails_need_samples(self, count, has_p90, has_p99):
+        measurement = measured(range(1, count + 1))
+        assert (measurement.latency_p90_ms is not None, measurement.latency_p99_ms is not None) == (has_p90, has_p99)
+
+    def test_the_tails_are_percentiles(self):
+        measurement = measured([n * 1_000_000 for n in range(1001)])
+        assert (measurement.latency_p90_ms, measurement.latency_p99_ms) == (900.0, 990.0)
+
+    def test_as_json_it_keeps_raw_samples_and_every_figure(self):
+        measurement = measured([3_000_000, 1_000_000], [2_000_000])
+        data = json.loads(json.dumps(measurement.to_dict(), allow_nan=False))
+        assert [run["samples_ns"] for run in data["processes"]] == [[3_000_000, 1_000_000], [2_000_000]]
+        assert data["environment"] == {"kernel": "xnnpack"}
+        assert measurement.figures().items() <= data.items()
+
+    @pytest.mark.parametrize(
+        "change", [{"samples_ns": []}, {"samples_ns": [0]}, {"load_ns": "soon"}, {"peak_memory_bytes": 0}]
+    )
+    def test_nonsense_is_refused(self, change):
+        good = {
+            "samples_ns": [5], "first_invoke_ns": 5, "load_ns": 5, "peak_memory_bytes": 5, "import_memory_bytes": 5,
+            "cores": [0], "environment": {},
+        }  # fmt: skip
+        assert Measurement.from_results([good]).latency_min_ms == 5e-6
+        with pytest.raises(DeviceError, match="nonsense"):
+            Measurement.from_results([good | change])
+
+    def test_a_device_that_does_not_say_what_it_is_is_refused(self):
+        good = measured([5]).to_dict()["processes"][0]
+        with pytest.raises(DeviceError, match="did not say what it is"):
+            Measurement.from_results([good])
+
+
+def test_every_figure_has_a_metric_that_a_gate_can_bound():
+    from tfx_edge.gate.metrics import METRICS
+
+    assert measured([1]).figures().keys() <= METRICS.keys()
+
+
+def test_the_runner_needs_no_heavy_package():
+    script = (
+        "import sys, tfx_edge.devices.runner, ai_edge_litert.interpreter\n"
+        "print({'tensorflow', 'tfx', 'pydantic', 'keras', 'tf_keras'} & sys.modules.keys())"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
