@@ -1,0 +1,1 @@
+"""Distiller: a small student learns from Trainer's model."""

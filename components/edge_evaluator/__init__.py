@@ -1,0 +1,1 @@
+"""EdgeEvaluator: measures an edge model and blesses it or not."""

@@ -1,0 +1,1 @@
+"""Thresholds, metrics and the verdict."""

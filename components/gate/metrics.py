@@ -13,6 +13,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
 from tfx_edge.errors import DataError
 
 QualityFunction = Callable[[npt.ArrayLike, npt.ArrayLike], float]

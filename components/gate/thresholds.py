@@ -15,6 +15,7 @@ from typing import Any
 
 from pydantic import ConfigDict, Field, StrictFloat, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
+
 from tfx_edge.config import Config
 from tfx_edge.gate.metrics import METRICS, Metric
 

@@ -1,0 +1,1 @@
+"""Where a pushed file came from, as ML Metadata tells it."""

@@ -1,0 +1,1 @@
+"""All that reads, makes or changes a .tflite file."""

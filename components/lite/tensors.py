@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from tfx_edge.errors import DataError, ModelError
 
 

@@ -1,0 +1,1 @@
+"""LiteConverter: a trainable model becomes a .tflite."""

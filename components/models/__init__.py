@@ -1,0 +1,1 @@
+"""Trainable models: reading, carrying over, training and writing them."""

@@ -21,77 +21,32 @@ from tfx_edge.models.bridge_registered import rebuild_activation
 Call = Callable[..., Any]
 
 _ARITHMETIC = {
-    "Add": tf.add,
-    "Divide": tf.divide,
-    "FloorDivide": tf.math.floordiv,
-    "LogicalAnd": tf.logical_and,
-    "LogicalOr": tf.logical_or,
-    "Matmul": tf.matmul,
-    "Maximum": tf.maximum,
-    "Minimum": tf.minimum,
-    "Mod": tf.math.floormod,
-    "Multiply": tf.multiply,
-    "Power": tf.pow,
-    "Subtract": tf.subtract,
+    "Add": tf.add, "Divide": tf.divide, "FloorDivide": tf.math.floordiv, "LogicalAnd": tf.logical_and,
+    "LogicalOr": tf.logical_or, "Matmul": tf.matmul, "Maximum": tf.maximum, "Minimum": tf.minimum,
+    "Mod": tf.math.floormod, "Multiply": tf.multiply, "Power": tf.pow, "Subtract": tf.subtract,
     "TrueDivide": tf.divide,
-}
+}  # fmt: skip
 _COMPARISON = {
-    "Equal": tf.equal,
-    "Greater": tf.greater,
-    "GreaterEqual": tf.greater_equal,
-    "Less": tf.less,
-    "LessEqual": tf.less_equal,
-    "NotEqual": tf.not_equal,
-}
+    "Equal": tf.equal, "Greater": tf.greater, "GreaterEqual": tf.greater_equal, "Less": tf.less,
+    "LessEqual": tf.less_equal, "NotEqual": tf.not_equal,
+}  # fmt: skip
 _ELEMENTWISE = {
-    "Abs": tf.abs,
-    "Absolute": tf.abs,
-    "Ceil": tf.math.ceil,
-    "Cos": tf.cos,
-    "Erf": tf.math.erf,
-    "Exp": tf.exp,
-    "Expm1": tf.math.expm1,
-    "Floor": tf.floor,
-    "Log": tf.math.log,
-    "Log1p": tf.math.log1p,
-    "LogicalNot": tf.logical_not,
-    "Negative": tf.negative,
-    "OnesLike": tf.ones_like,
-    "Reciprocal": tf.math.reciprocal,
-    "Rsqrt": tf.math.rsqrt,
-    "Sign": tf.sign,
-    "Sin": tf.sin,
-    "Sqrt": tf.sqrt,
-    "Square": tf.square,
-    "StopGradient": tf.stop_gradient,
-    "ZerosLike": tf.zeros_like,
-}
+    "Abs": tf.abs, "Absolute": tf.abs, "Ceil": tf.math.ceil, "Cos": tf.cos, "Erf": tf.math.erf, "Exp": tf.exp,
+    "Expm1": tf.math.expm1, "Floor": tf.floor, "Log": tf.math.log, "Log1p": tf.math.log1p,
+    "LogicalNot": tf.logical_not, "Negative": tf.negative, "OnesLike": tf.ones_like, "Reciprocal": tf.math.reciprocal,
+    "Rsqrt": tf.math.rsqrt, "Sign": tf.sign, "Sin": tf.sin, "Sqrt": tf.sqrt, "Square": tf.square,
+    "StopGradient": tf.stop_gradient, "ZerosLike": tf.zeros_like,
+}  # fmt: skip
 _REDUCTION = {
-    "All": tf.reduce_all,
-    "Amax": tf.reduce_max,
-    "Amin": tf.reduce_min,
-    "Any": tf.reduce_any,
-    "Logsumexp": tf.reduce_logsumexp,
-    "Max": tf.reduce_max,
-    "Mean": tf.reduce_mean,
-    "Min": tf.reduce_min,
-    "Prod": tf.reduce_prod,
-    "Std": tf.math.reduce_std,
-    "Sum": tf.reduce_sum,
-    "Var": tf.math.reduce_variance,
-}
+    "All": tf.reduce_all, "Amax": tf.reduce_max, "Amin": tf.reduce_min, "Any": tf.reduce_any,
+    "Logsumexp": tf.reduce_logsumexp, "Max": tf.reduce_max, "Mean": tf.reduce_mean, "Min": tf.reduce_min,
+    "Prod": tf.reduce_prod, "Std": tf.math.reduce_std, "Sum": tf.reduce_sum, "Var": tf.math.reduce_variance,
+}  # fmt: skip
 _ACTIVATION = {
-    "HardSigmoid": "hard_sigmoid",
-    "HardSilu": "hard_silu",
-    "LogSigmoid": "log_sigmoid",
-    "Relu6": "relu6",
-    "Selu": "selu",
-    "Sigmoid": "sigmoid",
-    "Silu": "silu",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
+    "HardSigmoid": "hard_sigmoid", "HardSilu": "hard_silu", "LogSigmoid": "log_sigmoid", "Relu6": "relu6",
+    "Selu": "selu", "Sigmoid": "sigmoid", "Silu": "silu", "Softplus": "softplus", "Softsign": "softsign",
     "Tanh": "tanh",
-}
+}  # fmt: skip
 
 
 def rebuild_op(op: keras.Operation) -> Call:

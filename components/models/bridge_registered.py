@@ -39,15 +39,15 @@ _registered = tf_keras.utils.register_keras_serializable(package="tfx_edge")
 
 
 @_registered
-def hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
-    """Keras 3's formula, as a multiplication so that TFLite can fuse ``hard_silu`` into one HARD_SWISH."""
+def keras3_hard_sigmoid(x: tf.Tensor) -> tf.Tensor:
+    """A function named ``hard_sigmoid`` would be saved under that bare name, and come back as Keras 2's."""
     return tf.nn.relu6(x + 3.0) * (1.0 / 6.0)
 
 
 @_registered
 def hard_silu(x: tf.Tensor) -> tf.Tensor:
     """Also known as hard_swish."""
-    return x * hard_sigmoid(x)
+    return x * keras3_hard_sigmoid(x)
 
 
 @_registered
@@ -81,7 +81,13 @@ def squareplus(x: tf.Tensor) -> tf.Tensor:
 
 
 _OWN: dict[str, Activation] = {
-    f.__name__: f for f in (hard_sigmoid, hard_silu, hard_tanh, celu, log_sigmoid, tanh_shrink, squareplus)
+    "celu": celu,
+    "hard_sigmoid": keras3_hard_sigmoid,
+    "hard_silu": hard_silu,
+    "hard_tanh": hard_tanh,
+    "log_sigmoid": log_sigmoid,
+    "squareplus": squareplus,
+    "tanh_shrink": tanh_shrink,
 }
 
 

@@ -15,7 +15,7 @@ import tf_keras
 
 from tfx_edge.errors import ModelError
 
-Layer = keras.layers.Layer | tf_keras.layers.Layer
+Layer = Any  # of either library
 
 
 @dataclass(frozen=True)

@@ -38,12 +38,12 @@ class DistillationModel(tf_keras.Model):
         """The student's outputs."""
         return self.student(inputs, training=training)
 
-    def compute_loss(
-        self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None
-    ) -> tf.Tensor:
+    def compute_loss(self, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None) -> tf.Tensor:
         """The weighted sum of both losses."""
         hard = super().compute_loss(x, y, y_pred, sample_weight)
-        soft = soft_loss(logits(self.teacher, self.teacher(x, training=False)), logits(self.student, y_pred), self.temperature)
+        soft = soft_loss(
+            logits(self.teacher, self.teacher(x, training=False)), logits(self.student, y_pred), self.temperature
+        )
         return self.alpha * hard + (1.0 - self.alpha) * soft
 
 
@@ -76,7 +76,9 @@ def ends_in_softmax(model: tf_keras.Model) -> bool:
     last = model.layers[-1]
     if isinstance(last, tf_keras.Model):
         return ends_in_softmax(last)
-    return isinstance(last, tf_keras.layers.Softmax) or getattr(last, "activation", None) is tf_keras.activations.softmax
+    return (
+        isinstance(last, tf_keras.layers.Softmax) or getattr(last, "activation", None) is tf_keras.activations.softmax
+    )
 
 
 def check_same_classes(teacher: tf_keras.Model, student: tf_keras.Model) -> None:
@@ -85,7 +87,9 @@ def check_same_classes(teacher: tf_keras.Model, student: tf_keras.Model) -> None
     for role, model in (("teacher", teacher), ("student", student)):
         shape = model.output_shape
         if not isinstance(shape, tuple) or len(shape) != 2:
-            raise ModelError(f"the {role} returns {shape}; logit distillation needs one output of shape (batch, classes)")
+            raise ModelError(
+                f"the {role} returns {shape}; logit distillation needs one output of shape (batch, classes)"
+            )
         shapes[role] = shape
     if shapes["teacher"][1] != shapes["student"][1]:
         raise ModelError(

@@ -46,6 +46,7 @@ def require_lite_file(model_uri: str | Path) -> Path:
 def write_steps(model_uri: str | Path, steps: list[dict[str, Any]]) -> None:
     """Keeps the steps that made a trainable model (oldest first) beside it."""
     path = keras_file(model_uri).with_name("steps.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(steps, indent=2, sort_keys=True))
 
 

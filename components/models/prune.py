@@ -17,7 +17,12 @@ if TYPE_CHECKING:
 
 
 def wrap(
-    model: tf_keras.Model, *, initial_sparsity: float, final_sparsity: float, end_step: int, matches: Callable[[str], bool]
+    model: tf_keras.Model,
+    *,
+    initial_sparsity: float,
+    final_sparsity: float,
+    end_step: int,
+    matches: Callable[[str], bool],
 ) -> tf_keras.Model:
     """Wraps every prunable layer, so that training zeroes its smallest weights step by step.
 

@@ -61,7 +61,7 @@ def save_serving(
     ]
     outputs_names = output_names or model.output_names
 
-    @tf.function(input_signature=signature)
+    @tf.function(input_signature=signature, autograph=False)
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
         return named_outputs(model(pack_inputs(model, tensors), training=False), outputs_names)
 

@@ -60,7 +60,9 @@ def load_trainable(
     if (layout.serving_dir(model_uri) / "keras_metadata.pb").is_file():
         return _from_saved_model(layout.serving_dir(model_uri))
     if (path.with_name("steps.json")).is_file():
-        raise ModelError(f"{model_uri} went through quantization-aware training and can only be converted: put this step before it")
+        raise ModelError(
+            f"{model_uri} went through quantization-aware training and can only be converted: put this step before it"
+        )
     raise ModelError(f"{model_uri} holds no trainable model (no Format-Keras/model.keras): {SAVE_HINT}")
 
 
@@ -112,7 +114,9 @@ def _load_weights_file(model: tf_keras.Model, path: Path) -> bool:
 
 
 def _copy_in_order(variables: list[Any], model: tf_keras.Model) -> None:
-    source = [np.asarray(variable) for variable in variables if np.issubdtype(variable.dtype.as_numpy_dtype, np.floating)]
+    source = [
+        np.asarray(variable) for variable in variables if np.issubdtype(variable.dtype.as_numpy_dtype, np.floating)
+    ]
     wanted = [tuple(weight.shape) for weight in model.weights]
     found = [value.shape for value in source]
     if found != wanted:
@@ -127,7 +131,9 @@ def _compare(function: Callable[..., dict[str, Any]], model: tf_keras.Model, sam
     for batch in samples:
         picked = features.select_features(batch, names)
         wanted = sorted(function(**picked).items())
-        found = sorted(saving.named_outputs(model(saving.pack_inputs(model, list(picked.values()))), model.output_names).items())
+        found = sorted(
+            saving.named_outputs(model(saving.pack_inputs(model, list(picked.values()))), model.output_names).items()
+        )
         for (name, expected), (_, value) in zip(wanted, found, strict=True):
             difference = float(np.max(np.abs(np.asarray(expected) - np.asarray(value))))
             if not difference <= 1e-4:

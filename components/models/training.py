@@ -2,41 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tf_keras
 
-from pydantic import Field
-
-from tfx_edge.config import Config
 from tfx_edge.errors import ConfigError, DataError, ModelError
 from tfx_edge.models.distill import ends_in_softmax
+from tfx_edge.models.training_types import Progress
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-Progress = Callable[[str], None]
 
-
-class FitConfig(Config):
-    """How long and how fast to train.
-
-    Attributes:
-      epochs: passes over the training split.
-      batch_size: examples a step.
-      learning_rate: of Adam; unused where the module's ``compile_fn`` compiles the model.
-      seed: of initial weights, shuffling and dropout.
-    """
-
-    epochs: int = Field(default=5, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=1e-3, gt=0)
-    seed: int = 0
-
-
-def compile_for_labels(model: tf_keras.Model, labels: tf.TensorSpec, learning_rate: float, classes: tf_keras.Model) -> None:
+def compile_for_labels(
+    model: tf_keras.Model, labels: tf.TensorSpec, learning_rate: float, classes: tf_keras.Model
+) -> None:
     """Compiles a classifier with Adam, cross-entropy and accuracy.
 
     Args:
@@ -86,7 +68,11 @@ def fit(
     """
     _trace_library_code_as_it_is()
     history = model.fit(
-        train, validation_data=validation, epochs=epochs, verbose=0, callbacks=[*callbacks, _EpochLines(epochs, progress)]
+        train,
+        validation_data=validation,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[*callbacks, _EpochLines(epochs, progress)],
     ).history
     if not history.get("loss"):
         raise DataError("the training split has no examples: nothing can be trained on it")

@@ -1,0 +1,1 @@
+"""Pruner: zeroes the weights that matter least."""

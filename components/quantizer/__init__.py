@@ -1,0 +1,1 @@
+"""Quantizer: fewer bits for weights and activations."""

@@ -1,0 +1,1 @@
+"""What the executors of all components share."""

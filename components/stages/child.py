@@ -74,7 +74,9 @@ def run(work: str, request: Request) -> dict[str, Any]:
         finally:
             process.kill()
         if not result_file.is_file():
-            raise errors.ModelError(f"{request.component}: the process {_ending(status)}. Its last words:\n" + "\n".join(last_words))
+            raise errors.ModelError(
+                f"{request.component}: the process {_ending(status)}. Its last words:\n" + "\n".join(last_words)
+            )
         result = json.loads(result_file.read_text())
     if "error" in result:
         raise getattr(errors, result["error"])(f"{request.component}: {result['message']}")

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tfx_edge.errors import ConfigError, DataError
 from tfx_edge.gate.metrics import METRICS, accuracy
 from tfx_edge.gate.thresholds import Thresholds
@@ -70,6 +71,10 @@ class TestThresholds:
     def test_what_cannot_work_fails_when_the_pipeline_is_built(self, bounds, message):
         with pytest.raises(ConfigError, match=message):
             Thresholds.parse(bounds)
+
+    def test_a_single_point_may_be_demanded(self):
+        thresholds = Thresholds.parse({"size_bytes": {"min": 9, "max": 9}})
+        assert [judge(thresholds, {"size_bytes": size}, None).blessed for size in (8, 9, 10)] == [False, True, False]
 
     def test_every_mistake_is_named_at_once(self):
         with pytest.raises(ConfigError, match=r"accuracy\.min.*size_bytes\.max_drop.*latency: unknown metric"):

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from tfx_edge.errors import DataError, ModelError
 from tfx_edge.lite.tensors import dequantize, quantize
 

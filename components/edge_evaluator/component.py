@@ -1,0 +1,121 @@
+"""EdgeEvaluator, as a pipeline author sees it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import executor_spec
+from tfx.orchestration import data_types
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+
+from tfx_edge.artifacts import EdgeReport
+from tfx_edge.devices.local import fingerprint
+from tfx_edge.edge_evaluator import executor
+from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
+from tfx_edge.errors import ConfigError
+from tfx_edge.gate.thresholds import Thresholds
+from tfx_edge.stages.component import EdgeComponent, config_property, package_version
+
+
+class EdgeEvaluatorSpec(ComponentSpec):
+    """Inputs, outputs and properties of EdgeEvaluator."""
+
+    PARAMETERS = {
+        "config": ExecutionParameter(type=str),
+        "tfx_edge_version": ExecutionParameter(type=str),
+        "host": ExecutionParameter(type=str),
+        "label_key": ExecutionParameter(type=str, optional=True),
+        "module_file": ExecutionParameter(type=str, optional=True),
+        "module_path": ExecutionParameter(type=str, optional=True),
+        "custom_config": ExecutionParameter(type=str, optional=True),
+    }
+    INPUTS = {
+        "model": ChannelParameter(type=standard_artifacts.Model),
+        "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        "examples": ChannelParameter(type=standard_artifacts.Examples),
+        "schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
+        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+    }
+    OUTPUTS = {
+        "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
+        "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "report": ChannelParameter(type=EdgeReport),
+    }
+
+
+class EdgeEvaluator(EdgeComponent):
+    """Measures a ``.tflite`` and blesses it only when every threshold holds.
+
+    Size, latency, peak memory and accuracy are measured in processes of their own through the interpreter that runs on
+    devices. Anything missing or not finite means not blessed, with the reason. Both blessings carry the same verdict:
+    give Pusher ``blessing``, or keep Evaluator's there and give Pusher ``infra_blessing``.
+
+    Args:
+      model: a lite stage, of LiteConverter or Quantizer.
+      examples: of Transform (with its ``transform_graph``) or of an ExampleGen (with a ``schema``); needs an eval split.
+      config: an `EdgeEvaluatorConfig`, a dict of its fields, or a RuntimeParameter holding its JSON.
+      baseline_model: a lite stage to compare with: the float model, through LiteConverter.
+      schema: SchemaGen's schema, where there is no Transform.
+      transform_graph: Transform's graph, when ``examples`` are transformed.
+      label_key: the label among the features.
+      module_file: the user's module, optionally with ``input_fn``.
+      module_path: the same as a dotted module name; give one of the two.
+      custom_config: reaches the module as ``fn_args.custom_config``.
+
+    Raises:
+      ConfigError: the configuration cannot work, or a threshold compares with a baseline that is not given.
+    """
+
+    SPEC_CLASS = EdgeEvaluatorSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel,
+        config: EdgeEvaluatorConfig | dict[str, Any] | Any,
+        baseline_model: types.BaseChannel | None = None,
+        schema: types.BaseChannel | None = None,
+        transform_graph: types.BaseChannel | None = None,
+        label_key: str | None = None,
+        module_file: str | None = None,
+        module_path: str | None = None,
+        custom_config: dict[str, Any] | None = None,
+    ) -> None:
+        check_baseline(config, baseline_model)
+        spec = EdgeEvaluatorSpec(
+            config=config_property(EdgeEvaluatorConfig, config),
+            tfx_edge_version=package_version(),
+            host=fingerprint(),
+            label_key=label_key,
+            module_file=module_file,
+            module_path=module_path,
+            custom_config=json.dumps(custom_config) if custom_config else None,
+            model=model,
+            baseline_model=baseline_model,
+            examples=examples,
+            schema=schema,
+            transform_graph=transform_graph,
+            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            infra_blessing=types.Channel(type=standard_artifacts.InfraBlessing),
+            report=types.Channel(type=EdgeReport),
+        )
+        super().__init__(spec, module_file, module_path)
+
+
+def check_baseline(config: Any, baseline_model: types.BaseChannel | None) -> None:
+    """Raises ConfigError when a threshold compares with a baseline that is not there."""
+    if isinstance(config, data_types.RuntimeParameter) or baseline_model is not None:
+        return
+    thresholds = Thresholds.parse(EdgeEvaluatorConfig.parse(config).thresholds)
+    if thresholds.needs_baseline:
+        relative = [
+            name for name, bound in thresholds.bounds.items() if {"max_drop", "max_ratio"} & bound.limits.keys()
+        ]
+        raise ConfigError(
+            f"EdgeEvaluator: the thresholds of {', '.join(relative)} compare with a baseline: pass baseline_model "
+            "(the float model through LiteConverter), or use min and max alone"
+        )

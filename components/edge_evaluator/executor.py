@@ -1,0 +1,91 @@
+"""Executor of EdgeEvaluator."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tfx.dsl.components.base import base_executor
+
+from tfx_edge.models.training_types import Progress
+from tfx_edge.stages import child
+from tfx_edge.stages.component import package_version
+from tfx_edge.stages.context import StageContext
+from tfx_edge.stages.executor import set_property
+
+
+class Executor(base_executor.BaseExecutor):
+    """Measures in child processes, judges, and always writes a verdict."""
+
+    def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
+        """Writes both blessings and the report; see the component for inputs, outputs and properties."""
+        report = child.run(
+            f"{__name__}:evaluate", child.Request("EdgeEvaluator", input_dict, output_dict, exec_properties)
+        )
+        verdict, figures = report["verdict"], report["candidate"]
+        child.LOGGER.info(
+            "EdgeEvaluator: %s: %s", "blessed" if verdict["blessed"] else "NOT blessed", verdict["reason"]
+        )
+        artifact = output_dict["report"][0]
+        Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+        Path(artifact.uri, "report.json").write_text(json.dumps(report, indent=2, sort_keys=True))
+        for name, value in figures.items():
+            set_property(artifact, name, value)
+        _stamp(artifact, report)
+        self._bless(input_dict, output_dict, exec_properties, report)
+
+    def _bless(
+        self,
+        input_dict: dict[str, Any],
+        output_dict: dict[str, Any],
+        exec_properties: dict[str, Any],
+        report: dict[str, Any],
+    ) -> None:
+        model = input_dict["model"][0]
+        blessing = output_dict["blessing"][0]
+        _mark(blessing, "BLESSED" if report["verdict"]["blessed"] else "NOT_BLESSED")
+        _stamp(blessing, report)
+        blessing.set_string_custom_property("current_model", model.uri)
+        blessing.set_int_custom_property("current_model_id", model.id)
+        if input_dict.get("baseline_model"):
+            baseline = input_dict["baseline_model"][0]
+            blessing.set_string_custom_property("baseline_model", baseline.uri)
+            blessing.set_int_custom_property("baseline_model_id", baseline.id)
+        component_id = exec_properties.get("current_component_id")
+        if component_id:
+            blessing.set_string_custom_property("component_id", component_id)
+        infra = output_dict["infra_blessing"][0]
+        _mark(infra, "INFRA_BLESSED" if report["verdict"]["blessed"] else "INFRA_NOT_BLESSED")
+        _stamp(infra, report)
+        infra.set_int_custom_property("has_model", 0)
+
+
+def _mark(artifact: Any, name: str) -> None:
+    Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+    Path(artifact.uri, name).touch()
+
+
+def _stamp(artifact: Any, report: dict[str, Any]) -> None:
+    artifact.set_int_custom_property("blessed", int(report["verdict"]["blessed"]))
+    artifact.set_string_custom_property("reason", report["verdict"]["reason"][:1000])
+    artifact.set_string_custom_property("tfx_edge_version", package_version())
+    if report["sha256"]:
+        artifact.set_string_custom_property("sha256", report["sha256"])
+
+
+def evaluate(request: child.Request, progress: Progress) -> dict[str, Any]:
+    """Measures the candidate, and the baseline where there is one, and returns the report."""
+    from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
+    from tfx_edge.gate.evaluation import evaluate as evaluate_models
+
+    stage = StageContext(request)
+    config = EdgeEvaluatorConfig.parse(request.properties["config"])
+    baseline = request.inputs.get("baseline_model")
+    return evaluate_models(
+        stage.model_uri,
+        baseline[0].uri if baseline else None,
+        lambda: stage.arrays("eval", config.batch_size),
+        config.model_dump(exclude={"batch_size"}),
+        progress,
+    )

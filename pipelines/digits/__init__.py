@@ -1,0 +1,1 @@
+"""Handwritten digits: the pipeline that shows every component at work."""
