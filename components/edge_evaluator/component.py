@@ -55,7 +55,8 @@ class EdgeEvaluator(EdgeComponent):
 
     Args:
       model: a lite stage, of LiteConverter or Quantizer.
-      examples: of Transform (with its ``transform_graph``) or of an ExampleGen (with a ``schema``); needs an eval split.
+      examples: of Transform (with its ``transform_graph``) or of an ExampleGen (with a ``schema``); needs an eval
+        split.
       config: an `EdgeEvaluatorConfig`, a dict of its fields, or a RuntimeParameter holding its JSON.
       baseline_model: a lite stage to compare with: the float model, through LiteConverter.
       schema: SchemaGen's schema, where there is no Transform.

@@ -1,6 +1,7 @@
 """Converts a trainable model to TFLite from a SavedModel with a fixed batch.
 
-A batch of unknown size adds shape arithmetic and float tails, and an LSTM does not convert at all; a SavedModel keeps the
+A batch of unknown size adds shape arithmetic and float tails, and an LSTM does not convert at all; a SavedModel
+keeps the
 names of inputs and outputs. Documented at https://ai.google.dev/edge/litert/conversion/tensorflow/convert_tf.
 """
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 def convert(model_uri: str | Path, *, batch_size: int | None, io_dtype: str, allow_select_tf_ops: bool) -> bytes:
     """Converts the model of a trainable stage.
 
-    ``Format-Keras`` is preferred, since it can be traced anew; ``Format-Serving`` serves where its signature takes tensors.
+    ``Format-Keras`` is preferred, since it can be traced anew; ``Format-Serving`` serves where its signature
+    takes tensors.
 
     Args:
       model_uri: the Model artifact's uri.
@@ -39,7 +41,8 @@ def convert(model_uri: str | Path, *, batch_size: int | None, io_dtype: str, all
         quantized = _write_source(Path(model_uri), source, batch_size)
         if io_dtype != "float32" and not quantized:
             raise ModelError(
-                f"io_dtype {io_dtype!r} needs a model that was trained quantization-aware: put a Quantizer with mode 'qat' before "
+                f"io_dtype {io_dtype!r} needs a model that was trained quantization-aware: put a Quantizer with "
+                f"mode 'qat' before "
                 "LiteConverter, or quantize the .tflite after it"
             )
         return _run_converter(source, quantized=quantized, io_dtype=io_dtype, flex=allow_select_tf_ops)
@@ -57,7 +60,8 @@ def _write_source(model_uri: Path, source: Path, batch_size: int | None) -> bool
     signature = trainable.tensor_signature(layout.serving_dir(model_uri))
     if signature is None:
         raise refusal or ModelError(
-            f"{model_uri} cannot be converted: it holds no Format-Keras/model.keras, and no SavedModel whose signature takes tensors "
+            f"{model_uri} cannot be converted: it holds no Format-Keras/model.keras, and no SavedModel whose "
+            f"signature takes tensors "
             f"(a signature on serialized tf.Example strings cannot run on a device). {trainable.SAVE_HINT}"
         )
     _write_with_batch(signature, source, batch_size)

@@ -89,11 +89,13 @@ def _check(before: LiteModel, after: LiteModel, mode: str) -> None:
     wanted = _EXPECTED[mode]
     if not after.weight_bytes_by_dtype.get(wanted):
         raise ModelError(
-            f"quantizing to {mode} changed nothing: no weight of the result is {wanted} (weights by type: {after.weight_bytes_by_dtype}). "
+            f"quantizing to {mode} changed nothing: no weight of the result is {wanted} (weights by type: "
+            f"{after.weight_bytes_by_dtype}). "
             f"The model was {before.precision!r}; its operators may not be supported"
         )
     if mode in CALIBRATED and after.float_ops:
         left = ", ".join(str(operator) for operator in after.float_ops)
         raise ModelError(
-            f"quantizing to {mode} left operators in float: {left}. Use mode 'dynamic_int8', or 'qat' before LiteConverter"
+            f"quantizing to {mode} left operators in float: {left}. Use mode 'dynamic_int8', or 'qat' before "
+            f"LiteConverter"
         )

@@ -111,7 +111,9 @@ def _or_refused(source: keras.Operation, make: Callable[[], Any]) -> Any:
     try:
         return make()
     except (ValueError, TypeError, NotImplementedError, AttributeError) as error:
-        raise _refused(source, str(error).strip().splitlines()[0]) from error
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+        # tf_keras puts the reason below a line that only tells which layer was called.
+        raise _refused(source, lines[1] if len(lines) > 1 and lines[0].startswith("Exception") else lines[0]) from error
 
 
 def _refused(source: keras.Operation, why: str) -> ModelError:

@@ -1,7 +1,9 @@
 """Where the parts of a Model artifact lie.
 
-Trainable stage: ``Format-Serving/`` is a SavedModel whose signature takes tensors and ``Format-Keras/model.keras`` is the
-model that the next stage trains on. Lite stage: ``Format-Serving/tflite`` and ``Format-Serving/edge.json``; Pusher copies
+Trainable stage: ``Format-Serving/`` is a SavedModel whose signature takes tensors and
+``Format-Keras/model.keras`` is the
+model that the next stage trains on. Lite stage: ``Format-Serving/tflite`` and ``Format-Serving/edge.json``;
+Pusher copies
 ``Format-Serving/`` as a whole.
 """
 
@@ -38,7 +40,8 @@ def require_lite_file(model_uri: str | Path) -> Path:
     path = lite_file(model_uri)
     if not path.is_file():
         raise ModelError(
-            f"{model_uri} holds no Format-Serving/tflite: it is not at the lite stage. Put a LiteConverter before this component"
+            f"{model_uri} holds no Format-Serving/tflite: it is not at the lite stage. Put a LiteConverter "
+            f"before this component"
         )
     return path
 

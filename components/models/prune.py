@@ -83,7 +83,7 @@ def prunable_weights(layer: tf_keras.layers.Layer) -> list[Any]:
 
     if not PruneRegistry.supports(layer):
         return []
-    PruneRegistry.make_layer_prunable(layer)
+    PruneRegistry.make_prunable(layer)
     return list(layer.get_prunable_weights())
 
 
@@ -106,5 +106,6 @@ def check_sparsity(shares: dict[str, float], wanted: float, matches: Callable[[s
     for name, share in shares.items():
         if matches(name) and share < wanted - 0.02:
             raise ModelError(
-                f"layer {name!r} ended at sparsity {share:.3f} where {wanted:.3f} was asked: train for more epochs, or exclude it"
+                f"layer {name!r} ended at sparsity {share:.3f} where {wanted:.3f} was asked: train for more "
+                f"epochs, or exclude it"
             )

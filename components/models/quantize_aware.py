@@ -19,7 +19,8 @@ def wrap(model: tf_keras.Model, *, preserve_sparsity: bool) -> tuple[tf_keras.Mo
 
     Args:
       model: a tf_keras Functional or Sequential model.
-      preserve_sparsity: keep weights that are zero at zero (prune-preserving QAT), so that a Pruner's work is not undone.
+      preserve_sparsity: keep weights that are zero at zero (prune-preserving QAT), so that a Pruner's work is not
+        undone.
 
     Returns:
       The wrapped model, and the names of the layers that stay in float.
@@ -60,7 +61,8 @@ def wrap(model: tf_keras.Model, *, preserve_sparsity: bool) -> tuple[tf_keras.Mo
 
 
 def _supported(layer: tf_keras.layers.Layer) -> bool:
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry import (
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry
+    import (
         Default8BitQuantizeRegistry,
     )
 
@@ -68,7 +70,8 @@ def _supported(layer: tf_keras.layers.Layer) -> bool:
 
 
 def _folds_into_conv(layer: tf_keras.layers.Layer) -> bool:
-    """Whether the layer is a BatchNormalization that alone consumes a linear convolution, so that the two become one op."""
+    """Whether the layer is a BatchNormalization that alone consumes a linear convolution, so that "
+    "the two become one op."""
     import tf_keras
 
     if not isinstance(layer, tf_keras.layers.BatchNormalization):

@@ -1,7 +1,8 @@
 """Reads a trainable model from a Model artifact as a clean tf_keras model.
 
 tensorflow-model-optimization works on tf_keras models, so that is what every trainable stage works on. Where the model
-comes from, first match wins: the user's ``build_model_fn`` plus the saved weights, ``Format-Keras/model.keras`` (Keras 3
+comes from, first match wins: the user's ``build_model_fn`` plus the saved weights, ``Format-Keras/model.keras``
+(Keras 3
 goes through the bridge), then a SavedModel that tf_keras wrote.
 """
 
@@ -34,7 +35,7 @@ def load_trainable(
     Args:
       model_uri: the Model artifact's uri.
       samples: batches of features (name to array, first dimension the batch) on which a model that was carried over is
-        compared with the original.
+        compared with the original; random inputs take their place when there are none.
       build_model: makes the model's architecture in tf_keras, where the user's module does.
 
     Returns:
@@ -55,7 +56,9 @@ def load_trainable(
         original = bridge.load_keras3(path)
         model = bridge.to_tf_keras(original)
         inputs = saving.model_input_names(model)
-        bridge.verify_equivalent(original, model, [_packed(model, inputs, batch) for batch in samples])
+        bridge.verify_equivalent(
+            original, model, [_packed(model, inputs, batch) for batch in samples or [_noise(model)]]
+        )
         return model
     if (layout.serving_dir(model_uri) / "keras_metadata.pb").is_file():
         return _from_saved_model(layout.serving_dir(model_uri))
@@ -64,6 +67,17 @@ def load_trainable(
             f"{model_uri} went through quantization-aware training and can only be converted: put this step before it"
         )
     raise ModelError(f"{model_uri} holds no trainable model (no Format-Keras/model.keras): {SAVE_HINT}")
+
+
+def _noise(model: tf_keras.Model) -> dict[str, np.ndarray]:
+    """A batch of random inputs, for stages that see no examples; integers are 0 or 1."""
+    generator = np.random.default_rng(0)
+    batch = {}
+    for name, tensor in zip(saving.model_input_names(model), model.inputs, strict=True):
+        shape = [8, *(size or 8 for size in tensor.shape[1:])]
+        noise = generator.normal(size=shape) if tensor.dtype.is_floating else generator.integers(0, 2, shape)
+        batch[name] = noise.astype(tensor.dtype.as_numpy_dtype)
+    return batch
 
 
 def _packed(model: tf_keras.Model, inputs: list[str], batch: dict[str, np.ndarray]) -> Any:
@@ -80,19 +94,22 @@ def _from_saved_model(directory: Path) -> tf_keras.Model:
 
 
 def _from_user(model: Any, model_uri: str | Path, samples: Batches) -> tf_keras.Model:
-    """Fills the user's architecture with the saved weights, and checks it against the SavedModel where that can be run."""
+    """Fills the user's architecture with the saved weights, and checks it against the SavedModel "
+    "where that can be run."""
     import tf_keras
 
     if not isinstance(model, tf_keras.Model) or not getattr(model, "inputs", None):
         raise UserCodeError(
-            f"build_model_fn returned {type(model).__module__}.{type(model).__name__}; it must return a tf_keras Functional or Sequential model"
+            f"build_model_fn returned {type(model).__module__}.{type(model).__name__}; it must return a "
+            f"tf_keras Functional or Sequential model"
         )
     reference = tensor_signature(layout.serving_dir(model_uri))
     loaded = _load_weights_file(model, layout.keras_file(model_uri))
     if reference is None:
         if not loaded:
             raise ModelError(
-                f"the weights in {model_uri} do not fit the model of build_model_fn layer by layer, and there is no SavedModel with a tensor "
+                f"the weights in {model_uri} do not fit the model of build_model_fn layer by layer, and there is "
+                f"no SavedModel with a tensor "
                 "signature to take them from. Make both architectures equal, or export one with tensors as inputs"
             )
         return model
@@ -121,7 +138,8 @@ def _copy_in_order(variables: list[Any], model: tf_keras.Model) -> None:
     found = [value.shape for value in source]
     if found != wanted:
         raise ModelError(
-            f"build_model_fn's model has weights of shapes {wanted}, the trained model {found}: make both architectures equal"
+            f"build_model_fn's model has weights of shapes {wanted}, the trained model {found}: make both "
+            f"architectures equal"
         )
     model.set_weights(source)
 
@@ -138,7 +156,8 @@ def _compare(function: Callable[..., dict[str, Any]], model: tf_keras.Model, sam
             difference = float(np.max(np.abs(np.asarray(expected) - np.asarray(value))))
             if not difference <= 1e-4:
                 raise ModelError(
-                    f"build_model_fn's model with the trained weights differs from the trained model by {difference:.3g} in output {name!r}: "
+                    f"build_model_fn's model with the trained weights differs from the trained model by "
+                    f"{difference:.3g} in output {name!r}: "
                     "make both architectures equal, or assign the weights inside build_model_fn from fn_args.base_model"
                 )
 

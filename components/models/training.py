@@ -32,7 +32,8 @@ def compile_for_labels(
     """
     if not labels.dtype.is_integer:
         raise ConfigError(
-            f"labels are {labels.dtype.name}, so no loss can be chosen: define compile_fn(model, fn_args) in the module file"
+            f"labels are {labels.dtype.name}, so no loss can be chosen: define compile_fn(model, fn_args) in "
+            f"the module file"
         )
     model.compile(
         optimizer=tf_keras.optimizers.Adam(learning_rate),

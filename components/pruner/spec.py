@@ -35,6 +35,7 @@ class PrunerConfig(FitConfig):
     def _grows(self) -> PrunerConfig:
         if self.initial_sparsity >= self.final_sparsity:
             raise ValueError(
-                f"initial_sparsity {self.initial_sparsity} must be below final_sparsity {self.final_sparsity}: pruning only adds zeros"
+                f"initial_sparsity {self.initial_sparsity} must be below final_sparsity {self.final_sparsity}: "
+                f"pruning only adds zeros"
             )
         return self

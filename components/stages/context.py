@@ -109,7 +109,8 @@ class StageContext:
             path = Path(self.fn_args.schema_path)
         else:
             raise DataError(
-                "the examples cannot be read: give the component a schema, a transform_graph, or an input_fn in the module file"
+                "the examples cannot be read: give the component a schema, a transform_graph, or an input_fn in "
+                "the module file"
             )
         return text_format.Parse(path.read_text(), schema_pb2.Schema())
 

@@ -108,7 +108,8 @@ class UserCode:
 
 def _import(module_file: str | None, module_path: str | None) -> ModuleType:
     if module_path:
-        # TFX packages a module file as a wheel and names it module@wheel; a wheel of pure Python can be imported as it is.
+        # TFX packages a module file as a wheel and names it module@wheel; a wheel of pure Python can be imported
+        # as it is.
         name, _, wheel = module_path.partition("@")
         if wheel:
             from tfx.utils import io_utils

@@ -296,7 +296,9 @@ def transformer():
     x = layers.Add()(
         [x, layers.MultiHeadAttention(2, 4, value_dim=2, output_shape=8)(x, value=x, use_causal_mask=True)]
     )
-    return keras.Model(tokens, [D(2)(layers.GlobalAveragePooling1D()(x)), layers.LSTM(2)(x)])
+    padded = layers.Embedding(5, 8, mask_zero=True)(tokens)
+    padded = layers.MultiHeadAttention(2, 3, dropout=0.1)(padded, padded)
+    return keras.Model(tokens, [D(2)(layers.GlobalAveragePooling1D()(x)), layers.LSTM(2)(x), D(2)(padded)])
 
 
 def cross_attention():

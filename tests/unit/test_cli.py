@@ -11,6 +11,7 @@ from pathlib import Path
 
 import lite_models
 import pytest
+import test_lineage
 
 from tfx_edge.cli import main
 from tfx_edge.lite.inspect import inspect
@@ -128,3 +129,19 @@ def test_a_reader_that_stops_early_is_no_error(model: Path) -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
         assert process.wait() == 0
+
+
+def test_lineage_tells_what_a_pushed_file_was_made_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store = test_lineage.Digits(tmp_path)
+    store.judge(True)
+    store.push(store.model)
+    arguments = ["lineage", str(store.file), "--metadata", str(store.database)]
+    assert main(arguments) == 0
+    text = capsys.readouterr().out
+    assert re.search(r"^verdict: blessed by EdgeEvaluator\.candidate", text, re.MULTILINE)
+    assert re.search(rf"^ +fingerprint +{re.escape(test_lineage.FINGERPRINT)}$", text, re.MULTILINE)
+    assert main([*arguments, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["sha256"] == test_lineage.SHA256
+    store.file.write_bytes(b"changed")
+    assert main(arguments) == 1
+    assert "changed after the push" in capsys.readouterr().err
