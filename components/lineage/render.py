@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 
-from tfx_edge.lineage.trace import ExamplesSource, Lineage, Step, Verdict
+from tfx_edge.lineage.record import ExamplesSource, Lineage, Step, Verdict
 
 
 def to_json(lineage: Lineage) -> str:

@@ -61,12 +61,10 @@ def wrap(model: tf_keras.Model, *, preserve_sparsity: bool) -> tuple[tf_keras.Mo
 
 
 def _supported(layer: tf_keras.layers.Layer) -> bool:
-    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit.default_8bit_quantize_registry
-    import (
-        Default8BitQuantizeRegistry,
-    )
+    from tensorflow_model_optimization.python.core.quantization.keras.default_8bit import default_8bit_quantize_registry
 
-    return _folds_into_conv(layer) or Default8BitQuantizeRegistry().supports(layer)
+    registry = default_8bit_quantize_registry.Default8BitQuantizeRegistry()
+    return _folds_into_conv(layer) or registry.supports(layer)
 
 
 def _folds_into_conv(layer: tf_keras.layers.Layer) -> bool:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
 
 Batches = Iterable[dict[str, np.ndarray]]
 
-SAVE_HINT = "call tfx_edge.save_trainable(model, fn_args) in the Trainer's run_fn, or define build_model_fn(fn_args) in the module file"
+SAVE_HINT = (
+    "call tfx_edge.save_trainable(model, fn_args) in the Trainer's run_fn, "
+    "or define build_model_fn(fn_args) in the module file"
+)
 
 
 def load_trainable(

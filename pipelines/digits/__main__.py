@@ -16,7 +16,7 @@ def main() -> int:
     """Exit status: 0 when the candidate was blessed and pushed, 1 when not, 2 when the pipeline failed."""
     parser = argparse.ArgumentParser(prog="python -m tfx_edge.pipelines.digits", description=__doc__)
     parser.add_argument("--root", type=Path, default=Path("build/digits"), help="where everything is kept")
-    parser.add_argument("--max-size-bytes", type=int, default=30_000, help="the largest model that may be pushed")
+    parser.add_argument("--max-size-bytes", type=int, default=50_000, help="the largest model that may be pushed")
     parser.add_argument("--min-accuracy", type=float, default=0.95, help="the least accuracy that may be pushed")
     parser.add_argument("--epochs", type=int, default=20, help="epochs of Trainer and Distiller")
     parser.add_argument("-v", "--verbose", action="store_true", help="show everything that TFX and TensorFlow print")
