@@ -93,7 +93,7 @@ def _lineage(options: argparse.Namespace) -> str:
     from tfx_edge.lineage.render import to_json, to_text
     from tfx_edge.lineage.trace import find_metadata, trace
 
-    lineage = trace(options.target, find_metadata(options.metadata))
+    lineage = trace(options.target, find_metadata(options.metadata, options.target))
     return to_json(lineage) if options.json else to_text(lineage)
 
 

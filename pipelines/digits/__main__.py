@@ -18,13 +18,16 @@ def main() -> int:
     parser.add_argument("--root", type=Path, default=Path("build/digits"), help="where everything is kept")
     parser.add_argument("--max-size-bytes", type=int, default=50_000, help="the largest model that may be pushed")
     parser.add_argument("--min-accuracy", type=float, default=0.95, help="the least accuracy that may be pushed")
+    parser.add_argument(
+        "--max-accuracy-drop", type=float, default=0.03, help="the largest loss against the float model"
+    )
     parser.add_argument("--epochs", type=int, default=20, help="epochs of Trainer and Distiller")
     parser.add_argument("-v", "--verbose", action="store_true", help="show everything that TFX and TensorFlow print")
     options = parser.parse_args()
     root = options.root.resolve()
     thresholds = {
         "size_bytes": {"max": options.max_size_bytes, "max_ratio": 0.35},
-        "accuracy": {"min": options.min_accuracy, "max_drop": 0.02},
+        "accuracy": {"min": options.min_accuracy, "max_drop": options.max_accuracy_drop},
     }
     started = time.monotonic()
     with quiet_output(None if options.verbose else root / "log.txt") as say:
