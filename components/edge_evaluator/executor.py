@@ -33,32 +33,25 @@ class Executor(base_executor.BaseExecutor):
         for name, value in figures.items():
             set_property(artifact, name, value)
         _stamp(artifact, report)
-        self._bless(input_dict, output_dict, exec_properties, report)
+        _bless(input_dict, output_dict, report)
 
-    def _bless(
-        self,
-        input_dict: dict[str, Any],
-        output_dict: dict[str, Any],
-        exec_properties: dict[str, Any],
-        report: dict[str, Any],
-    ) -> None:
-        model = input_dict["model"][0]
-        blessing = output_dict["blessing"][0]
-        _mark(blessing, "BLESSED" if report["verdict"]["blessed"] else "NOT_BLESSED")
-        _stamp(blessing, report)
-        blessing.set_string_custom_property("current_model", model.uri)
-        blessing.set_int_custom_property("current_model_id", model.id)
-        if input_dict.get("baseline_model"):
-            baseline = input_dict["baseline_model"][0]
-            blessing.set_string_custom_property("baseline_model", baseline.uri)
-            blessing.set_int_custom_property("baseline_model_id", baseline.id)
-        component_id = exec_properties.get("current_component_id")
-        if component_id:
-            blessing.set_string_custom_property("component_id", component_id)
-        infra = output_dict["infra_blessing"][0]
-        _mark(infra, "INFRA_BLESSED" if report["verdict"]["blessed"] else "INFRA_NOT_BLESSED")
-        _stamp(infra, report)
-        infra.set_int_custom_property("has_model", 0)
+
+def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict[str, Any]) -> None:
+    model = input_dict["model"][0]
+    blessing = output_dict["blessing"][0]
+    _mark(blessing, "BLESSED" if report["verdict"]["blessed"] else "NOT_BLESSED")
+    _stamp(blessing, report)
+    blessing.set_string_custom_property("current_model", model.uri)
+    blessing.set_int_custom_property("current_model_id", model.id)
+    if input_dict.get("baseline_model"):
+        baseline = input_dict["baseline_model"][0]
+        blessing.set_string_custom_property("baseline_model", baseline.uri)
+        blessing.set_int_custom_property("baseline_model_id", baseline.id)
+    blessing.set_string_custom_property("component_id", "EdgeEvaluator")
+    infra = output_dict["infra_blessing"][0]
+    _mark(infra, "INFRA_BLESSED" if report["verdict"]["blessed"] else "INFRA_NOT_BLESSED")
+    _stamp(infra, report)
+    infra.set_int_custom_property("has_model", 0)
 
 
 def _mark(artifact: Any, name: str) -> None:
