@@ -52,7 +52,7 @@ def create(root: Path, thresholds: dict[str, Any], epochs: int = 20) -> pipeline
         eval_args=trainer_pb2.EvalArgs(),
         custom_config={"epochs": epochs},
     )
-    data = {
+    data: dict[str, Any] = {
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
         "label_key": "label",
