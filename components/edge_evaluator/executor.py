@@ -8,6 +8,8 @@ from typing import Any
 
 from tfx.dsl.components.base import base_executor
 
+from tfx_edge.errors import EdgeError
+from tfx_edge.gate.evaluation import unevaluated
 from tfx_edge.models.training_types import Progress
 from tfx_edge.stages import child
 from tfx_edge.stages.component import package_version
@@ -20,9 +22,11 @@ class Executor(base_executor.BaseExecutor):
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
         """Writes both blessings and the report; see the component for inputs, outputs and properties."""
-        report = child.run(
-            f"{__name__}:evaluate", child.Request("EdgeEvaluator", input_dict, output_dict, exec_properties)
-        )
+        request = child.Request("EdgeEvaluator", input_dict, output_dict, exec_properties)
+        try:
+            report = child.run(f"{__name__}:evaluate", request)
+        except EdgeError as error:
+            report = unevaluated(f"the candidate could not be evaluated: {error}")
         verdict, figures = report["verdict"], report["candidate"]
         child.LOGGER.info(
             "EdgeEvaluator: %s: %s", "blessed" if verdict["blessed"] else "NOT blessed", verdict["reason"]

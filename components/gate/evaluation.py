@@ -12,12 +12,14 @@ from tfx_edge.devices import local
 from tfx_edge.errors import EdgeError
 from tfx_edge.gate.metrics import accuracy
 from tfx_edge.gate.thresholds import Thresholds
-from tfx_edge.gate.verdict import judge
+from tfx_edge.gate.verdict import Verdict, judge
 from tfx_edge.lite.inspect import inspect
 from tfx_edge.models import layout
 
 Examples = Callable[[], Iterator[tuple[dict[str, np.ndarray], np.ndarray]]]
 Figures = dict[str, float | None]
+
+SCHEMA_VERSION = 1
 
 
 def evaluate(
@@ -52,13 +54,24 @@ def evaluate(
         progress(_line("baseline", baseline))
     verdict = judge(thresholds, candidate, baseline, problems)
     return {
-        "schema_version": 1,
+        "schema_version": SCHEMA_VERSION,
         "sha256": details.get("inspection", {}).get("sha256"),
         "verdict": verdict.to_dict(),
         "candidate": candidate,
         "baseline": baseline,
         "thresholds": settings["thresholds"],
         **details,
+    }
+
+
+def unevaluated(reason: str) -> dict[str, Any]:
+    """The report when the evaluation itself did not come to an end: no figures, not blessed."""
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "sha256": None,
+        "verdict": Verdict(False, (), reason).to_dict(),
+        "candidate": {},
+        "baseline": None,
     }
 
 

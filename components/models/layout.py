@@ -1,10 +1,8 @@
 """Where the parts of a Model artifact lie.
 
-Trainable stage: ``Format-Serving/`` is a SavedModel whose signature takes tensors and
-``Format-Keras/model.keras`` is the
-model that the next stage trains on. Lite stage: ``Format-Serving/tflite`` and ``Format-Serving/edge.json``;
-Pusher copies
-``Format-Serving/`` as a whole.
+Trainable stage: ``Format-Serving/`` is a SavedModel whose signature takes tensors, and ``Format-Keras/model.keras`` is
+the model that the next stage trains on. Lite stage: ``Format-Serving/tflite`` and ``Format-Serving/edge.json``. Pusher
+copies ``Format-Serving/`` as a whole.
 """
 
 from __future__ import annotations

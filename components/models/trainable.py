@@ -1,9 +1,8 @@
 """Reads a trainable model from a Model artifact as a clean tf_keras model.
 
 tensorflow-model-optimization works on tf_keras models, so that is what every trainable stage works on. Where the model
-comes from, first match wins: the user's ``build_model_fn`` plus the saved weights, ``Format-Keras/model.keras``
-(Keras 3
-goes through the bridge), then a SavedModel that tf_keras wrote.
+comes from, first match wins: the user's ``build_model_fn`` plus the saved weights, ``Format-Keras/model.keras`` (which
+goes through the bridge when Keras 3 wrote it), then a SavedModel that tf_keras wrote.
 """
 
 from __future__ import annotations
