@@ -12,8 +12,9 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
 
 from tfx_edge.errors import ConfigError
+from tfx_edge.lite.quantize import CALIBRATED
 from tfx_edge.quantizer import executor
-from tfx_edge.quantizer.spec import CALIBRATED, QuantizerConfig
+from tfx_edge.quantizer.spec import QuantizerConfig
 from tfx_edge.stages.component import EdgeComponent, config_property, package_version
 
 

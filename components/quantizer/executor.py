@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from tfx_edge.lite.quantize import CALIBRATED
 from tfx_edge.models import layout
 from tfx_edge.models.training_types import Progress
-from tfx_edge.quantizer.spec import CALIBRATED, QuantizerConfig
+from tfx_edge.quantizer.spec import QuantizerConfig
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext, model_digest
 from tfx_edge.stages.executor import ModelExecutor

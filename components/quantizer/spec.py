@@ -6,10 +6,10 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from tfx_edge.lite.quantize import CALIBRATED
 from tfx_edge.models.training_types import FitConfig
 
 Mode = Literal["qat", "float16", "dynamic_int8", "int8", "int16x8", "int4_weights"]
-CALIBRATED = {"int8", "int16x8"}
 
 
 class QuantizerConfig(FitConfig):

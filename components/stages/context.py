@@ -172,10 +172,10 @@ class StageContext:
         steps = sum(1 for _ in train)
         if not steps:
             raise DataError("the training split has no examples: nothing can be trained on it")
-        evaluation = self.dataset("eval", batch_size).map(pick).cache()
+        evaluation = self.dataset("eval", batch_size).map(pick)
         has_evaluation = any(True for _ in evaluation.take(1))
         shuffled = train.unbatch().shuffle(10_000, seed=seed).batch(batch_size)
-        return shuffled, (self.dataset("eval", batch_size).map(pick) if has_evaluation else None), steps
+        return shuffled, (evaluation if has_evaluation else None), steps
 
     def steps(self, component: str, recipe: dict[str, Any], result: dict[str, Any]) -> list[dict[str, Any]]:
         """The input model's steps with this one at the end."""
