@@ -2,87 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
-from tfx import types
 from tfx.dsl.components.base import executor_spec
-from tfx.types import standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.types.component_spec import ComponentSpec
 
-from tfx_edge.distiller import executor
+from tfx_edge.distiller import executor, work
 from tfx_edge.distiller.spec import DistillerConfig
-from tfx_edge.stages.component import EdgeComponent, config_property, package_version
-
-REQUIRED = {"build_student_fn": "(fn_args), which returns the untrained student"}
+from tfx_edge.stages import component
 
 
 class DistillerSpec(ComponentSpec):
     """Inputs, outputs and properties of Distiller."""
 
-    PARAMETERS = {
-        "config": ExecutionParameter(type=str),
-        "tfx_edge_version": ExecutionParameter(type=str),
-        "label_key": ExecutionParameter(type=str, optional=True),
-        "module_file": ExecutionParameter(type=str, optional=True),
-        "module_path": ExecutionParameter(type=str, optional=True),
-        "custom_config": ExecutionParameter(type=str, optional=True),
-    }
-    INPUTS = {
-        "model": ChannelParameter(type=standard_artifacts.Model),
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
-        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
-    }
-    OUTPUTS = {"edge_model": ChannelParameter(type=standard_artifacts.Model)}
+    PARAMETERS = component.PARAMETERS | component.USER_PARAMETERS
+    INPUTS = component.MODEL_INPUT | component.EXAMPLES_INPUTS
+    OUTPUTS = component.MODEL_OUTPUT
 
 
-class Distiller(EdgeComponent):
+class Distiller(component.LearningComponent):
     """A small student learns from Trainer's model: logit distillation.
 
-    Args:
-      model: the teacher: Trainer's model, saved with ``save_trainable``.
-      examples: of Transform (with its ``transform_graph``) or of an ExampleGen (with a ``schema``).
-      config: a `DistillerConfig`, a dict of its fields, or a RuntimeParameter holding its JSON.
-      schema: SchemaGen's schema, where there is no Transform.
-      transform_graph: Transform's graph, when ``examples`` are transformed.
-      label_key: the label among the features.
-      module_file: the user's module, as for Trainer, with ``build_student_fn(fn_args)`` and optionally
-        ``build_model_fn``, ``compile_fn`` and ``input_fn``.
-      module_path: the same as a dotted module name; give one of the two.
-      custom_config: reaches the module as ``fn_args.custom_config``.
-
-    Raises:
-      ConfigError: the configuration cannot work.
-      UserCodeError: the module lacks a function that is needed.
+    ``model`` is the teacher: Trainer's model, saved with ``save_trainable``; ``config`` a `DistillerConfig`. The module
+    defines ``build_student_fn(fn_args)``. The other arguments are those of every `LearningComponent`.
     """
 
     SPEC_CLASS = DistillerSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
-
-    def __init__(
-        self,
-        model: types.BaseChannel,
-        examples: types.BaseChannel,
-        config: DistillerConfig | dict[str, Any] | Any = None,
-        schema: types.BaseChannel | None = None,
-        transform_graph: types.BaseChannel | None = None,
-        label_key: str | None = None,
-        module_file: str | None = None,
-        module_path: str | None = None,
-        custom_config: dict[str, Any] | None = None,
-    ) -> None:
-        spec = DistillerSpec(
-            config=config_property(DistillerConfig, config),
-            tfx_edge_version=package_version(),
-            edge_model=types.Channel(type=standard_artifacts.Model),
-            label_key=label_key,
-            module_file=module_file,
-            module_path=module_path,
-            custom_config=json.dumps(custom_config) if custom_config else None,
-            model=model,
-            examples=examples,
-            schema=schema,
-            transform_graph=transform_graph,
-        )
-        super().__init__(spec, module_file, module_path, REQUIRED)
+    CONFIG_CLASS = DistillerConfig
+    REQUIRED_FUNCTIONS = {"build_student_fn": work.STUDENT_PURPOSE}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from tfx import types
@@ -17,27 +16,17 @@ from tfx_edge.edge_evaluator import executor
 from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
 from tfx_edge.errors import ConfigError
 from tfx_edge.gate.thresholds import Thresholds
-from tfx_edge.stages.component import EdgeComponent, config_property, package_version
+from tfx_edge.stages import component
 
 
 class EdgeEvaluatorSpec(ComponentSpec):
     """Inputs, outputs and properties of EdgeEvaluator."""
 
-    PARAMETERS = {
-        "config": ExecutionParameter(type=str),
-        "tfx_edge_version": ExecutionParameter(type=str),
-        "host": ExecutionParameter(type=str),
-        "label_key": ExecutionParameter(type=str, optional=True),
-        "module_file": ExecutionParameter(type=str, optional=True),
-        "module_path": ExecutionParameter(type=str, optional=True),
-        "custom_config": ExecutionParameter(type=str, optional=True),
-    }
+    PARAMETERS = {**component.PARAMETERS, **component.USER_PARAMETERS, "host": ExecutionParameter(type=str)}
     INPUTS = {
-        "model": ChannelParameter(type=standard_artifacts.Model),
+        **component.MODEL_INPUT,
+        **component.EXAMPLES_INPUTS,
         "baseline_model": ChannelParameter(type=standard_artifacts.Model, optional=True),
-        "examples": ChannelParameter(type=standard_artifacts.Examples),
-        "schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
-        "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
     }
     OUTPUTS = {
         "blessing": ChannelParameter(type=standard_artifacts.ModelBlessing),
@@ -46,7 +35,7 @@ class EdgeEvaluatorSpec(ComponentSpec):
     }
 
 
-class EdgeEvaluator(EdgeComponent):
+class EdgeEvaluator(component.EdgeComponent):
     """Measures a ``.tflite`` and blesses it only when every threshold holds.
 
     Size, latency, peak memory and accuracy are measured in processes of their own through the interpreter that runs on
@@ -72,12 +61,13 @@ class EdgeEvaluator(EdgeComponent):
 
     SPEC_CLASS = EdgeEvaluatorSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    CONFIG_CLASS = EdgeEvaluatorConfig
 
     def __init__(
         self,
         model: types.BaseChannel,
         examples: types.BaseChannel,
-        config: EdgeEvaluatorConfig | dict[str, Any] | Any,
+        config: EdgeEvaluatorConfig | dict[str, Any] | data_types.RuntimeParameter,
         baseline_model: types.BaseChannel | None = None,
         schema: types.BaseChannel | None = None,
         transform_graph: types.BaseChannel | None = None,
@@ -86,37 +76,21 @@ class EdgeEvaluator(EdgeComponent):
         module_path: str | None = None,
         custom_config: dict[str, Any] | None = None,
     ) -> None:
-        check_baseline(config, baseline_model)
-        spec = EdgeEvaluatorSpec(
-            config=config_property(EdgeEvaluatorConfig, config),
-            tfx_edge_version=package_version(),
-            host=fingerprint(),
-            label_key=label_key,
-            module_file=module_file,
-            module_path=module_path,
-            custom_config=json.dumps(custom_config) if custom_config else None,
-            model=model,
-            baseline_model=baseline_model,
-            examples=examples,
-            schema=schema,
-            transform_graph=transform_graph,
-            blessing=types.Channel(type=standard_artifacts.ModelBlessing),
-            infra_blessing=types.Channel(type=standard_artifacts.InfraBlessing),
-            report=types.Channel(type=EdgeReport),
-        )
-        super().__init__(spec, module_file, module_path)
+        channels = {
+            "model": model,
+            "examples": examples,
+            "baseline_model": baseline_model,
+            "schema": schema,
+            "transform_graph": transform_graph,
+        }
+        super().__init__(config, channels, label_key, module_file, module_path, custom_config, host=fingerprint())
 
-
-def check_baseline(config: Any, baseline_model: types.BaseChannel | None) -> None:
-    """Raises ConfigError when a threshold compares with a baseline that is not there."""
-    if isinstance(config, data_types.RuntimeParameter) or baseline_model is not None:
-        return
-    thresholds = Thresholds.parse(EdgeEvaluatorConfig.parse(config).thresholds)
-    if thresholds.needs_baseline:
-        relative = [
-            name for name, bound in thresholds.bounds.items() if {"max_drop", "max_ratio"} & bound.limits.keys()
-        ]
-        raise ConfigError(
-            f"EdgeEvaluator: the thresholds of {', '.join(relative)} compare with a baseline: pass baseline_model "
-            "(the float model through LiteConverter), or use min and max alone"
-        )
+    @classmethod
+    def check(cls, config: EdgeEvaluatorConfig, channels: dict[str, types.BaseChannel | None]) -> None:
+        """Raises ConfigError when a threshold compares with a baseline that is not there."""
+        relative = Thresholds.parse(config.thresholds).relative
+        if relative and channels["baseline_model"] is None:
+            raise ConfigError(
+                f"EdgeEvaluator: the thresholds of {', '.join(relative)} compare with a baseline: pass baseline_model "
+                "(the float model through LiteConverter), or use min and max alone"
+            )

@@ -10,11 +10,9 @@ from tfx.dsl.components.base import base_executor
 
 from tfx_edge.errors import EdgeError
 from tfx_edge.gate.evaluation import unevaluated
-from tfx_edge.models.training_types import Progress
 from tfx_edge.stages import child
 from tfx_edge.stages.component import package_version
-from tfx_edge.stages.context import StageContext
-from tfx_edge.stages.executor import set_property
+from tfx_edge.stages.executor import make_request, set_property
 
 
 class Executor(base_executor.BaseExecutor):
@@ -22,9 +20,9 @@ class Executor(base_executor.BaseExecutor):
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
         """Writes both blessings and the report; see the component for inputs, outputs and properties."""
-        request = child.Request("EdgeEvaluator", input_dict, output_dict, exec_properties)
         try:
-            report = child.run(f"{__name__}:evaluate", request)
+            request = make_request("EdgeEvaluator", input_dict, output_dict, exec_properties)
+            report = child.run("tfx_edge.edge_evaluator.work:evaluate", request)
         except EdgeError as error:
             report = unevaluated(f"the candidate could not be evaluated: {error}")
         verdict, figures = report["verdict"], report["candidate"]
@@ -69,20 +67,3 @@ def _stamp(artifact: Any, report: dict[str, Any]) -> None:
     artifact.set_string_custom_property("tfx_edge_version", package_version())
     if report["sha256"]:
         artifact.set_string_custom_property("sha256", report["sha256"])
-
-
-def evaluate(request: child.Request, progress: Progress) -> dict[str, Any]:
-    """Measures the candidate, and the baseline where there is one, and returns the report."""
-    from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
-    from tfx_edge.gate.evaluation import evaluate as evaluate_models
-
-    stage = StageContext(request)
-    config = EdgeEvaluatorConfig.parse(request.properties["config"])
-    baseline = request.inputs.get("baseline_model")
-    return evaluate_models(
-        stage.model_uri,
-        baseline[0].uri if baseline else None,
-        lambda: stage.arrays("eval", config.batch_size),
-        config.model_dump(exclude={"batch_size"}),
-        progress,
-    )

@@ -86,9 +86,9 @@ class Thresholds(Config):
         return dict(self.__pydantic_extra__)
 
     @property
-    def needs_baseline(self) -> bool:
-        """Whether any bound compares with the baseline model."""
-        return any({"max_drop", "max_ratio"} & bound.limits.keys() for bound in self.bounds.values())
+    def relative(self) -> list[str]:
+        """The metrics with a bound that compares with the baseline model."""
+        return [name for name, bound in self.bounds.items() if {"max_drop", "max_ratio"} & bound.limits.keys()]
 
 
 def _problems(name: str, bound: Bound) -> Iterator[tuple[tuple[str, ...], Any, str]]:

@@ -62,9 +62,9 @@ class Store:
             blessing = next((each for each in outputs if each.type == "ModelBlessing"), None)
             if blessing:
                 reports = [each for each in outputs if each.type.endswith("EdgeReport")]
-                figures = {name: figure for report in reports for name, figure in _figures(report).items()}
+                found_figures = {name: figure for report in reports for name, figure in figures(report).items()}
                 blessed, reason = bool(value(blessing, "blessed", 0)), value(blessing, "reason", "")
-                found.append(Verdict(blessed, reason, figures, self._step(execution)))
+                found.append(Verdict(blessed, reason, found_figures, self._step(execution)))
         return found
 
     def pushes(self, model_id: int) -> list[Push]:
@@ -79,6 +79,21 @@ class Store:
             for artifact in self._artifacts(execution.id, _OUTPUTS)
             if artifact.type == "PushedModel" and value(artifact, "pushed", 0)
         ]
+
+    def newest_output(self, node_id: str, artifact_type: str) -> dict[str, Any]:
+        """Custom properties of an artifact that the newest execution of a pipeline's node put out; empty without one.
+
+        Args:
+          node_id: the component's id.
+          artifact_type: the artifact's type name.
+        """
+        contexts = [each for each in self.client.get_contexts_by_type("node") if each.name.endswith(f".{node_id}")]
+        executions = [each for context in contexts for each in self.client.get_executions_by_context(context.id)]
+        if not executions:
+            return {}
+        outputs = self._artifacts(max(executions, key=lambda each: each.id).id, _OUTPUTS)
+        found = next((each for each in outputs if each.type == artifact_type), None)
+        return {name: value(found, name) for name in found.custom_properties} if found else {}
 
     def _producer(self, artifact_id: int) -> Execution | None:
         """The execution that made an artifact: later ones only took it from the cache."""
@@ -112,8 +127,8 @@ class Store:
             type=execution.type,
             execution_id=execution.id,
             state=state,
-            started=_time(execution.create_time_since_epoch),
-            finished=_time(execution.last_update_time_since_epoch) if state == "COMPLETE" else None,
+            started=time_text(execution.create_time_since_epoch),
+            finished=time_text(execution.last_update_time_since_epoch) if state == "COMPLETE" else None,
             recipe=_recipe(value(execution, "config")),
             inputs=tuple(map(reference, self._artifacts(execution.id, _INPUTS))),
             outputs=tuple(map(reference, self._artifacts(execution.id, _OUTPUTS))),
@@ -133,7 +148,8 @@ def value(item: Artifact | Execution, name: str, default: Any = None) -> Any:
     return default
 
 
-def _figures(report: Artifact) -> dict[str, float]:
+def figures(report: Artifact) -> dict[str, float]:
+    """The figures on an EdgeReport artifact, by metric name."""
     return {
         name: figure.double_value
         for name, figure in sorted(report.custom_properties.items())
@@ -166,5 +182,6 @@ def _recipe(text: str | None) -> dict[str, Any] | None:
     return recipe if isinstance(recipe, dict) else None
 
 
-def _time(milliseconds: int) -> str:
+def time_text(milliseconds: int) -> str:
+    """A time of the store, which counts from 1970, as ISO 8601 in UTC."""
     return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(timespec="milliseconds")

@@ -6,28 +6,23 @@ from typing import Any
 
 from tfx import types
 from tfx.dsl.components.base import executor_spec
-from tfx.types import standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
+from tfx.orchestration import data_types
+from tfx.types.component_spec import ComponentSpec
 
 from tfx_edge.lite_converter import executor
 from tfx_edge.lite_converter.spec import LiteConverterConfig
-from tfx_edge.stages.component import EdgeComponent, config_property, package_version
+from tfx_edge.stages import component
 
 
 class LiteConverterSpec(ComponentSpec):
     """Inputs, outputs and properties of LiteConverter."""
 
-    PARAMETERS = {
-        "config": ExecutionParameter(type=str),
-        "tfx_edge_version": ExecutionParameter(type=str),
-    }
-    INPUTS = {
-        "model": ChannelParameter(type=standard_artifacts.Model),
-    }
-    OUTPUTS = {"edge_model": ChannelParameter(type=standard_artifacts.Model)}
+    PARAMETERS = component.PARAMETERS
+    INPUTS = component.MODEL_INPUT
+    OUTPUTS = component.MODEL_OUTPUT
 
 
-class LiteConverter(EdgeComponent):
+class LiteConverter(component.EdgeComponent):
     """Turns a trainable model into a ``.tflite`` with ``edge.json`` beside it.
 
     Args:
@@ -40,16 +35,11 @@ class LiteConverter(EdgeComponent):
 
     SPEC_CLASS = LiteConverterSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    CONFIG_CLASS = LiteConverterConfig
 
     def __init__(
         self,
         model: types.BaseChannel,
-        config: LiteConverterConfig | dict[str, Any] | Any = None,
+        config: LiteConverterConfig | dict[str, Any] | data_types.RuntimeParameter | None = None,
     ) -> None:
-        spec = LiteConverterSpec(
-            config=config_property(LiteConverterConfig, config),
-            tfx_edge_version=package_version(),
-            edge_model=types.Channel(type=standard_artifacts.Model),
-            model=model,
-        )
-        super().__init__(spec)
+        super().__init__(config, {"model": model})

@@ -20,6 +20,7 @@ import tf_keras
 from tfx_edge.errors import DataError, ModelError
 from tfx_edge.models.bridge_graph import WAY_OUT, GraphRebuilder
 from tfx_edge.models.bridge_weights import copy_weights_by_name
+from tfx_edge.models.tracing import trace_as_it_is
 
 __all__ = ["copy_weights_by_name", "keras_version", "load_keras3", "to_tf_keras", "verify_equivalent"]
 
@@ -37,6 +38,7 @@ def to_tf_keras(model: keras.Model) -> tf_keras.Model:
     Raises:
       ModelError: naming the layer that cannot be carried over, why, and the way out.
     """
+    trace_as_it_is()
     rebuilt = GraphRebuilder().model(model)
     try:
         copy_weights_by_name(model, rebuilt)

@@ -1,7 +1,8 @@
 """Where the parts of a Model artifact lie.
 
 Trainable stage: ``Format-Serving/`` is a SavedModel whose signature takes tensors, and ``Format-Keras/model.keras`` is
-the model that the next stage trains on. Lite stage: ``Format-Serving/tflite`` and ``Format-Serving/edge.json``. Pusher
+the model that the next stage trains on; after quantization-aware training there is none, since such a model can only be
+converted. Lite stage: ``Format-Serving/tflite`` and ``Format-Serving/edge.json``. Pusher
 copies ``Format-Serving/`` as a whole.
 """
 
@@ -42,6 +43,13 @@ def require_lite_file(model_uri: str | Path) -> Path:
             f"before this component"
         )
     return path
+
+
+def model_bytes(model_uri: str | Path) -> int:
+    """Bytes of a trainable stage's ``model.keras``, or of all files of its SavedModel where there is none."""
+    path = keras_file(model_uri)
+    files = [path] if path.is_file() else [file for file in serving_dir(model_uri).rglob("*") if file.is_file()]
+    return sum(file.stat().st_size for file in files)
 
 
 def write_steps(model_uri: str | Path, steps: list[dict[str, Any]]) -> None:

@@ -1,7 +1,8 @@
 """Quantization-aware training: the forward pass rounds as int8 inference will.
 
 Method: B. Jacob et al., "Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference"
-(2018), as tensorflow-model-optimization implements it. Layers that it refuses stay in float and are named.
+(2018), as tensorflow-model-optimization implements it. Layers that it refuses stay in float and are named. A layer that
+takes their outputs has weights on the int8 grid, but inputs that are not, so it computes in float on the device too.
 """
 
 from __future__ import annotations
@@ -68,8 +69,7 @@ def _supported(layer: tf_keras.layers.Layer) -> bool:
 
 
 def _folds_into_conv(layer: tf_keras.layers.Layer) -> bool:
-    """Whether the layer is a BatchNormalization that alone consumes a linear convolution, so that "
-    "the two become one op."""
+    """Whether the layer is a BatchNormalization that alone consumes a linear convolution: both become one op."""
     import tf_keras
 
     if not isinstance(layer, tf_keras.layers.BatchNormalization):

@@ -42,33 +42,69 @@ def save_stage(model: tf_keras.Model, model_uri: str | Path, steps: list[dict[st
     save_serving(model, layout.serving_dir(model_uri))
 
 
-def save_serving(
-    model: tf_keras.Model, directory: Path, batch_size: int | None = None, output_names: Sequence[str] | None = None
+def save_quantization_aware(
+    model: tf_keras.Model, model_uri: str | Path, steps: list[dict[str, Any]], output_names: Sequence[str]
 ) -> None:
-    """Writes a SavedModel whose ``serving_default`` takes one tensor per model input and returns a dict of outputs.
+    """Writes a stage that went through quantization-aware training, which can only be converted: ``Format-Serving``.
+
+    Beside ``serving_default`` there is a signature for batch 1: a recurrent layer does not convert from a batch of
+    unknown size, and this model cannot be traced anew.
+
+    Args:
+      model: the model with simulated quantization.
+      model_uri: the Model artifact's uri.
+      steps: every step from Trainer's model on, oldest first, this one included.
+      output_names: names of the outputs, in order, of the model that was quantized.
+    """
+    layout.write_steps(model_uri, steps)
+    save_serving(model, layout.serving_dir(model_uri), output_names=output_names, fixed_batches=[1])
+
+
+def save_serving(
+    model: tf_keras.Model,
+    directory: Path,
+    batch_size: int | None = None,
+    output_names: Sequence[str] | None = None,
+    fixed_batches: Sequence[int] = (),
+) -> None:
+    """Writes a SavedModel whose signatures take one tensor per model input and return a dict of outputs.
 
     Args:
       model: a tf_keras or Keras 3 model with named inputs.
       directory: where the SavedModel goes.
-      batch_size: the fixed first dimension of every input, or None for any.
+      batch_size: the fixed first dimension of every input of ``serving_default``, or None for any.
       output_names: names of the outputs in order, where the model's own are not the ones to publish.
+      fixed_batches: batch sizes that get a signature of their own, named by ``fixed_batch_signature``.
     """
     import tensorflow as tf
 
-    signature = [
+    names = output_names or model.output_names
+    signatures = {"serving_default": _serving_function(model, batch_size, names)}
+    for size in fixed_batches:
+        signatures[fixed_batch_signature(size)] = _serving_function(model, size, names)
+    module = tf.Module()
+    module.variables_of_model = model.variables
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+def fixed_batch_signature(batch_size: int) -> str:
+    """The name of a SavedModel's signature for one batch size."""
+    return f"batch_{batch_size}"
+
+
+def _serving_function(model: tf_keras.Model, batch_size: int | None, output_names: Sequence[str]) -> Any:
+    import tensorflow as tf
+
+    specs = [
         tf.TensorSpec([batch_size, *tensor.shape[1:]], tensor.dtype, name=name)
         for name, tensor in zip(model_input_names(model), model.inputs, strict=True)
     ]
-    outputs_names = output_names or model.output_names
 
-    @tf.function(input_signature=signature, autograph=False)
+    @tf.function(input_signature=specs, autograph=False)
     def serve(*tensors: tf.Tensor) -> dict[str, tf.Tensor]:
-        return named_outputs(model(pack_inputs(model, tensors), training=False), outputs_names)
+        return named_outputs(model(pack_inputs(model, tensors), training=False), output_names)
 
-    module = tf.Module()
-    module.variables_of_model = model.variables
-    module.serve = serve
-    tf.saved_model.save(module, str(directory), signatures={"serving_default": serve})
+    return serve
 
 
 def model_input_names(model: keras.Model | tf_keras.Model) -> list[str]:

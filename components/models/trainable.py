@@ -96,8 +96,8 @@ def _from_saved_model(directory: Path) -> tf_keras.Model:
 
 
 def _from_user(model: Any, model_uri: str | Path, samples: Batches) -> tf_keras.Model:
-    """Fills the user's architecture with the saved weights, and checks it against the SavedModel "
-    "where that can be run."""
+    """Fills the user's architecture with the saved weights, and compares it with the SavedModel where that takes
+    tensors; where it takes strings, the weights must agree layer by layer in names and shapes."""
     import tf_keras
 
     if not isinstance(model, tf_keras.Model) or not getattr(model, "inputs", None):
@@ -105,19 +105,19 @@ def _from_user(model: Any, model_uri: str | Path, samples: Batches) -> tf_keras.
             f"build_model_fn returned {type(model).__module__}.{type(model).__name__}; it must return a "
             f"tf_keras Functional or Sequential model"
         )
-    reference = tensor_signature(layout.serving_dir(model_uri))
-    loaded = _load_weights_file(model, layout.keras_file(model_uri))
-    if reference is None:
-        if not loaded:
+    signature = serving_signature(layout.serving_dir(model_uri))
+    if not _load_weights_file(model, layout.keras_file(model_uri)):
+        if signature is None:
             raise ModelError(
-                f"the weights in {model_uri} do not fit the model of build_model_fn layer by layer, and there is "
-                f"no SavedModel with a tensor "
-                "signature to take them from. Make both architectures equal, or export one with tensors as inputs"
+                f"{model_uri} holds no weights for the model of build_model_fn: neither a SavedModel in Format-Serving "
+                "nor a Format-Keras/model.keras that fits it layer by layer. Make both architectures equal"
             )
-        return model
-    if not loaded:
-        _copy_in_order(reference.variables, model)
-    _compare(reference.function, model, samples)
+        if signature.takes_strings:
+            _copy_by_layer(signature.variables, model)
+        else:
+            _copy_in_order(signature.variables, model)
+    if signature is not None and not signature.takes_strings:
+        _compare(signature.function, model, samples)
     return model
 
 
@@ -146,6 +146,41 @@ def _copy_in_order(variables: list[Any], model: tf_keras.Model) -> None:
     model.set_weights(source)
 
 
+def _copy_by_layer(variables: list[Any], model: tf_keras.Model) -> None:
+    """Fills a model whose outputs cannot be compared: layers are paired by name, or in order where names differ, and
+    the weights of a pair by their own names."""
+    source, target = _by_layer(variables), _by_layer(model.weights)
+    names = list(target) if source.keys() == target.keys() else list(source)
+    if len(source) != len(target) or any(
+        _shapes(source[name]) != _shapes(weights) for name, weights in zip(names, target.values(), strict=True)
+    ):
+        raise ModelError(
+            f"build_model_fn's model has the weights {_describe(target)}, the trained model {_describe(source)}: make "
+            "both architectures equal, and name the layers alike"
+        )
+    for name, weights in zip(names, target.values(), strict=True):
+        for own_name, weight in weights.items():
+            weight.assign(source[name][own_name])
+
+
+def _by_layer(variables: Iterable[Any]) -> dict[str, dict[str, Any]]:
+    """Floating-point variables by layer and by their own name: ``dense/kernel:0`` is ``kernel`` of ``dense``."""
+    layers: dict[str, dict[str, Any]] = {}
+    for variable in variables:
+        layer, _, own_name = variable.name.partition(":")[0].rpartition("/")
+        if variable.dtype.is_floating:
+            layers.setdefault(layer, {})[own_name] = variable
+    return layers
+
+
+def _shapes(weights: dict[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {own_name: tuple(weight.shape) for own_name, weight in weights.items()}
+
+
+def _describe(layers: dict[str, dict[str, Any]]) -> str:
+    return ", ".join(f"{layer}/{name} {shape}" for layer, ws in layers.items() for name, shape in _shapes(ws).items())
+
+
 def _compare(function: Callable[..., dict[str, Any]], model: tf_keras.Model, samples: Batches) -> None:
     names = saving.model_input_names(model)
     for batch in samples:
@@ -165,7 +200,7 @@ def _compare(function: Callable[..., dict[str, Any]], model: tf_keras.Model, sam
 
 
 class TensorSignature:
-    """A SavedModel's ``serving_default``, when it takes dense numeric tensors.
+    """A SavedModel's ``serving_default``.
 
     Attributes:
       function: the signature; takes and returns tensors by name.
@@ -179,18 +214,23 @@ class TensorSignature:
         self.specs = dict(self.function.structured_input_signature[1])
         self.variables = list(getattr(loaded, "variables", None) or self.function.variables)
 
+    @property
+    def takes_strings(self) -> bool:
+        """Whether it parses serialized ``tf.Example`` strings, which needs Flex ops on a device (tfx issue 94)."""
+        return any(spec.dtype.name == "string" for spec in self.specs.values())
+
 
 def tensor_signature(directory: Path) -> TensorSignature | None:
-    """The tensor signature of a SavedModel, or None when there is no SavedModel or its signature takes strings.
+    """The signature of a SavedModel that takes tensors, or None when there is no SavedModel or it takes strings."""
+    signature = serving_signature(directory)
+    return None if signature is None or signature.takes_strings else signature
 
-    A signature that parses serialized ``tf.Example`` strings needs Flex ops and cannot go to TFLite (tfx issue 94).
-    """
+
+def serving_signature(directory: Path) -> TensorSignature | None:
+    """The ``serving_default`` of a SavedModel, whatever it takes, or None when there is none."""
     import tensorflow as tf
 
     if not (directory / "saved_model.pb").is_file():
         return None
     loaded = tf.saved_model.load(str(directory))
-    if "serving_default" not in loaded.signatures:
-        return None
-    signature = TensorSignature(loaded)
-    return None if any(spec.dtype == tf.string for spec in signature.specs.values()) else signature
+    return TensorSignature(loaded) if "serving_default" in loaded.signatures else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import tf_keras
 
 from tfx_edge.errors import ConfigError, DataError, ModelError
 from tfx_edge.models.distill import ends_in_softmax
+from tfx_edge.models.tracing import trace_as_it_is
 from tfx_edge.models.training_types import Progress
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ def fit(
       train: one pass over the training split: (features, labels) batches.
       validation: likewise for the eval split, or None when it is empty.
       epochs: passes over ``train``.
-      progress: takes one line an epoch.
+      progress: takes a line for every fifth of the epochs.
       callbacks: further callbacks.
 
     Returns:
@@ -67,7 +69,7 @@ def fit(
       DataError: the training split is empty.
       ModelError: the loss is not a finite number, or a weight is not.
     """
-    _trace_library_code_as_it_is()
+    trace_as_it_is()
     history = model.fit(
         train,
         validation_data=validation,
@@ -86,7 +88,7 @@ def fit(
 
 
 class _EpochLines(tf_keras.callbacks.Callback):
-    """One line for each epoch."""
+    """A line for every fifth of the epochs."""
 
     def __init__(self, epochs: int, progress: Progress) -> None:
         super().__init__()
@@ -94,17 +96,7 @@ class _EpochLines(tf_keras.callbacks.Callback):
         self.progress = progress
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        if (epoch + 1) % math.ceil(self.epochs / 5) and epoch + 1 != self.epochs:
+            return
         shown = ", ".join(f"{name} {float(value):.4f}" for name, value in (logs or {}).items())
         self.progress(f"epoch {epoch + 1}/{self.epochs}: {shown}")
-
-
-def _trace_library_code_as_it_is() -> None:
-    """Keeps autograph from rewriting tf_keras itself, which costs TensorFlow 2.16 twelve seconds at the first step.
-
-    TensorFlow exempts ``keras`` by rule; tf_keras under its own name is missing from the rules of that release.
-    """
-    from tensorflow.python.autograph.core import config
-
-    rule = config.DoNotConvert("tf_keras")
-    if not any(str(existing) == str(rule) for existing in config.CONVERSION_RULES):
-        config.CONVERSION_RULES = (rule, *config.CONVERSION_RULES)

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import absl.logging
+
 _COMPONENT = re.compile(r"Component (\S+) is (running|finished)\.")
 
 
@@ -32,7 +34,8 @@ def quiet_output(log: Path | None) -> Iterator[Callable[[str], None]]:
 
     handler = _Lines(say)
     logging.getLogger().addHandler(handler)
-    logging.getLogger("absl").setLevel(logging.INFO)
+    # Through absl's own flag: TensorFlow sets and restores it around every SavedModel.
+    absl.logging.set_verbosity(absl.logging.INFO)
     logging.getLogger("tfx_edge").setLevel(logging.DEBUG)
     saved = [os.dup(1), os.dup(2)]
     try:

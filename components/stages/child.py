@@ -28,12 +28,23 @@ _PROGRESS = "@tfx-edge-progress "
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What a stage's ``Do`` was called with."""
+    """What a stage has to do, as JSON types: the work needs nothing of TFX, whose import takes longer than most of it.
+
+    Attributes:
+      component: the component's name, for people.
+      inputs: uris of the input artifacts by key.
+      outputs: uris of the output artifacts by key.
+      properties: execution properties.
+      fn_args: keyword arguments of `tfx_edge.stages.fn_args.FnArgs`; empty without examples.
+      payload_format: how the examples are written, by the name that TFX gives it.
+    """
 
     component: str
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
+    inputs: dict[str, list[str]]
+    outputs: dict[str, list[str]]
     properties: dict[str, Any]
+    fn_args: dict[str, Any] = dataclasses.field(default_factory=dict)
+    payload_format: str = ""
 
 
 def run(work: str, request: Request) -> dict[str, Any]:
@@ -41,7 +52,7 @@ def run(work: str, request: Request) -> dict[str, Any]:
 
     Args:
       work: the function as ``package.module:name``.
-      request: passed on whole; artifacts included.
+      request: passed on whole.
 
     Returns:
       The function's JSON-serializable result.
@@ -50,11 +61,9 @@ def run(work: str, request: Request) -> dict[str, Any]:
       EdgeError: as raised by the function, of the same class.
       ModelError: the child died; the message holds its signal or exit status and its last words.
     """
-    from tfx.utils import json_utils
-
     with tempfile.TemporaryDirectory(prefix="tfx-edge-") as scratch:
         request_file, result_file = Path(scratch, "request.json"), Path(scratch, "result.json")
-        request_file.write_text(json_utils.dumps(dataclasses.asdict(_plain(request))))
+        request_file.write_text(json.dumps(dataclasses.asdict(request)))
         command = [sys.executable, "-m", __name__, work, str(request_file), str(result_file)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -83,14 +92,6 @@ def run(work: str, request: Request) -> dict[str, Any]:
     return result["value"]
 
 
-def _plain(request: Request) -> Request:
-    return dataclasses.replace(request, inputs=_lists(request.inputs), outputs=_lists(request.outputs))
-
-
-def _lists(artifacts: dict[str, Any]) -> dict[str, Any]:
-    return {key: list(values) for key, values in artifacts.items()}
-
-
 def _ending(status: int) -> str:
     if status < 0:
         return f"was killed by {signal.Signals(-status).name}"
@@ -98,9 +99,7 @@ def _ending(status: int) -> str:
 
 
 def _main(work: str, request_file: str, result_file: str) -> None:
-    from tfx.utils import json_utils
-
-    request = Request(**json_utils.loads(Path(request_file).read_text()))
+    request = Request(**json.loads(Path(request_file).read_text()))
     module, name = work.split(":")
     try:
         result = {"value": getattr(importlib.import_module(module), name)(request, _report)}

@@ -1,25 +1,39 @@
-"""What the component classes share: configuration as an exec property, and the user's module."""
+"""What the component classes share: a configuration as one exec property, examples, and the user's module."""
 
 from __future__ import annotations
 
 import importlib.metadata
-from typing import Any
+import json
+from typing import Any, ClassVar
 
+from tfx import types
 from tfx.components.util import udf_utils
 from tfx.dsl.components.base import base_component
 from tfx.orchestration import data_types
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from tfx_edge.config import Config
+from tfx_edge.errors import ConfigError
 from tfx_edge.stages.user_code import check_module
 
-
-def config_property(config_class: type[Config], value: Any) -> Any:
-    """The JSON text of a validated configuration; a RuntimeParameter is passed on and validated at run time.
-
-    Raises:
-      ConfigError: the configuration is wrong.
-    """
-    return value if isinstance(value, data_types.RuntimeParameter) else config_class.parse(value).to_json()
+PARAMETERS = {
+    "config": ExecutionParameter(type=str),
+    "tfx_edge_version": ExecutionParameter(type=str),
+}
+USER_PARAMETERS = {
+    "label_key": ExecutionParameter(type=str, optional=True),
+    "module_file": ExecutionParameter(type=str, optional=True),
+    "module_path": ExecutionParameter(type=str, optional=True),
+    "custom_config": ExecutionParameter(type=str, optional=True),
+}
+EXAMPLES_INPUTS = {
+    "examples": ChannelParameter(type=standard_artifacts.Examples),
+    "schema": ChannelParameter(type=standard_artifacts.Schema, optional=True),
+    "transform_graph": ChannelParameter(type=standard_artifacts.TransformGraph, optional=True),
+}
+MODEL_INPUT = {"model": ChannelParameter(type=standard_artifacts.Model)}
+MODEL_OUTPUT = {"edge_model": ChannelParameter(type=standard_artifacts.Model)}
 
 
 def package_version() -> str:
@@ -28,16 +42,93 @@ def package_version() -> str:
 
 
 class EdgeComponent(base_component.BaseComponent):
-    """Base of the five components: a spec, an executor, and a user module that is packaged as Trainer's is."""
+    """Base of the components: checks what it is given while the pipeline is built, then fills the spec.
+
+    Attributes:
+      CONFIG_CLASS: the configuration's type.
+      REQUIRED_FUNCTIONS: functions that the user's module must define, each with its purpose.
+    """
+
+    CONFIG_CLASS: ClassVar[type[Config]]
+    REQUIRED_FUNCTIONS: ClassVar[dict[str, str]] = {}
 
     def __init__(
         self,
-        spec: Any,
+        config: Config | dict[str, Any] | str | data_types.RuntimeParameter | None,
+        channels: dict[str, types.BaseChannel | None],
+        label_key: str | None = None,
         module_file: str | None = None,
         module_path: str | None = None,
-        required: dict[str, str] | None = None,
+        custom_config: dict[str, Any] | None = None,
+        **properties: str,
     ) -> None:
-        check_module(type(self).__name__, module_file, module_path, required)
+        if isinstance(config, data_types.RuntimeParameter):
+            text: Any = config
+        else:
+            parsed = self.CONFIG_CLASS.parse(config)
+            self.check(parsed, channels)
+            text = parsed.to_json()
+        check_module(type(self).__name__, module_file, module_path, self.REQUIRED_FUNCTIONS)
+        given = {
+            "label_key": label_key,
+            "module_file": module_file,
+            "module_path": module_path,
+            "custom_config": json.dumps(custom_config) if custom_config else None,
+        }
+        outputs = {key: types.Channel(type=output.type) for key, output in self.SPEC_CLASS.OUTPUTS.items()}
+        spec = self.SPEC_CLASS(
+            config=text,
+            tfx_edge_version=package_version(),
+            **{key: value for key, value in given.items() if value is not None},
+            **properties,
+            **channels,
+            **outputs,
+        )
         super().__init__(spec=spec)
         if module_file and udf_utils.should_package_user_modules():
             udf_utils.add_user_module_dependency(self, "module_file", "module_path")
+
+    @classmethod
+    def check(cls, config: Any, channels: dict[str, types.BaseChannel | None]) -> None:
+        """Raises ConfigError when the configuration cannot work with the inputs that are given.
+
+        A RuntimeParameter's value is known at run time only, and is checked then.
+        """
+
+
+class LearningComponent(EdgeComponent):
+    """Base of the components that turn a model into another one with the help of examples.
+
+    Args:
+      model: the model to work on.
+      examples: of Transform (with its ``transform_graph``) or of an ExampleGen (with a ``schema``).
+      config: the component's configuration, a dict of its fields, or a RuntimeParameter holding its JSON.
+      schema: SchemaGen's schema, where there is no Transform.
+      transform_graph: Transform's graph, when ``examples`` are transformed.
+      label_key: the label among the features.
+      module_file: the user's module, as for Trainer, optionally with ``build_model_fn``, ``compile_fn`` and
+        ``input_fn``.
+      module_path: the same as a dotted module name; give one of the two.
+      custom_config: reaches the module as ``fn_args.custom_config``.
+
+    Raises:
+      ConfigError: the configuration cannot work.
+      UserCodeError: the module lacks a function that is needed.
+    """
+
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        examples: types.BaseChannel | None = None,
+        config: Config | dict[str, Any] | data_types.RuntimeParameter | None = None,
+        schema: types.BaseChannel | None = None,
+        transform_graph: types.BaseChannel | None = None,
+        label_key: str | None = None,
+        module_file: str | None = None,
+        module_path: str | None = None,
+        custom_config: dict[str, Any] | None = None,
+    ) -> None:
+        if examples is None and not self.SPEC_CLASS.INPUTS["examples"].optional:
+            raise ConfigError(f"{type(self).__name__}: examples is None: pass Transform's or an ExampleGen's examples")
+        channels = {"model": model, "examples": examples, "schema": schema, "transform_graph": transform_graph}
+        super().__init__(config, channels, label_key, module_file, module_path, custom_config)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import hashlib
 import itertools
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfx_edge.errors import DataError
+from tfx_edge.examples.decoding import ExampleDecoder, read_batches
 from tfx_edge.models import layout
 from tfx_edge.stages.child import Request
+from tfx_edge.stages.fn_args import FnArgs
 from tfx_edge.stages.user_code import UserCode
 
 if TYPE_CHECKING:
@@ -40,84 +41,85 @@ class StageContext:
     @property
     def model_uri(self) -> str:
         """Uri of the input model."""
-        return str(self.request.inputs["model"][0].uri)
+        return self.request.inputs["model"][0]
 
     @property
     def output_uri(self) -> str:
         """Uri of the output model."""
-        return str(self.request.outputs["edge_model"][0].uri)
+        return self.request.outputs["edge_model"][0]
 
     @functools.cached_property
-    def fn_args(self) -> Any:
-        """``FnArgs`` as Trainer would make them; ``base_model`` is the folder of the input model."""
-        from tfx.components.trainer import fn_args_utils
+    def fn_args(self) -> FnArgs:
+        """What the functions of the user's module receive."""
+        return FnArgs(**self.request.fn_args)
 
-        splits = {split: json.dumps({"splits": [split]}) for split in ("train", "eval")}
-        fn_args = fn_args_utils.get_common_fn_args(
-            self.request.inputs,
-            {
-                "train_args": splits["train"],
-                "eval_args": splits["eval"],
-                "custom_config": self.request.properties.get("custom_config") or "null",
-            },
-        )
-        fn_args.base_model = self.model_uri
-        fn_args.transform_output = fn_args.transform_graph_path
-        fn_args.schema_file = fn_args.schema_path
-        return fn_args
-
-    def dataset(self, split: str, batch_size: int, *, labelled: bool = True) -> tf.data.Dataset:
-        """One pass over a split, in the order of its files.
+    def arrays(
+        self, split: str, batch_size: int, *, labelled: bool = True
+    ) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """One pass over a split, in the order of its files, as batches of (features, labels).
 
         Args:
           split: ``train`` or ``eval``.
           batch_size: examples in a batch.
-          labelled: yield (features, labels); otherwise features alone.
+          labelled: demand labels; otherwise they are empty where there are none.
 
         Raises:
-          DataError: the label is not among the features.
+          DataError: there is no such split, the label is not among the features, or the examples cannot be read.
         """
-        files = self.fn_args.train_files if split == "train" else self.fn_args.eval_files
+        files = self._files(split)
         input_fn = self.user_code.get("input_fn")
         if input_fn:
-            batches = input_fn(files, self.fn_args, batch_size)
-            return batches if labelled else batches.map(lambda features, _: features)
-        from tfx_bsl.public import tfxio
-
-        schema = self._schema()
-        names = sorted(feature.name for feature in schema.feature)
-        if self.label_key and self.label_key not in names:
-            raise DataError(
-                f"label_key {self.label_key!r} is not a feature of the examples, which have {', '.join(names)}"
-            )
+            for features, labels in input_fn(files, self.fn_args, batch_size).as_numpy_iterator():
+                yield _by_name(features), labels
+            return
+        decoder = self._decoder()
         if labelled and not self.label_key:
-            raise DataError(f"label_key is not given; the examples have {', '.join(names)}")
-        options = tfxio.TensorFlowDatasetOptions(
-            batch_size=batch_size, label_key=self.label_key, num_epochs=1, shuffle=False, drop_final_batch=False
-        )
-        batches = self.fn_args.data_accessor.tf_dataset_factory(files, options, schema)
-        return batches if labelled or not self.label_key else batches.map(lambda features, _: features)
-
-    def _schema(self) -> Any:
-        """The schema of the examples: Transform's when there is a transform graph, else SchemaGen's."""
-        from google.protobuf import text_format
-        from tensorflow_metadata.proto.v0 import schema_pb2
-
-        if self.fn_args.transform_graph_path:
-            path = Path(self.fn_args.transform_graph_path, "transformed_metadata", "schema.pbtxt")
-        elif self.fn_args.schema_path:
-            path = Path(self.fn_args.schema_path)
-        else:
+            raise DataError(f"label_key is not given; the examples have {', '.join(sorted(decoder.features))}")
+        if self.label_key and self.label_key not in decoder.features:
             raise DataError(
-                "the examples cannot be read: give the component a schema, a transform_graph, or an input_fn in "
-                "the module file"
+                f"label_key {self.label_key!r} is not a feature of the examples, which have "
+                f"{', '.join(sorted(decoder.features))}"
             )
-        return text_format.Parse(path.read_text(), schema_pb2.Schema())
+        for batch in read_batches(decoder, files, batch_size):
+            yield batch, batch.pop(self.label_key) if self.label_key else np.empty(0)
 
-    def arrays(self, split: str, batch_size: int) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
-        """The batches of a labelled split as arrays."""
-        for features, labels in self.dataset(split, batch_size).as_numpy_iterator():
-            yield features if isinstance(features, dict) else {"features": features}, labels
+    def dataset(self, split: str, batch_size: int) -> tf.data.Dataset | None:
+        """The same as a dataset; None when the split is empty."""
+        import tensorflow as tf
+
+        input_fn = self.user_code.get("input_fn")
+        if input_fn:
+            batches = input_fn(self._files(split), self.fn_args, batch_size)
+            return batches.map(lambda features, labels: (_by_name(features), labels))
+        first = next(self.arrays(split, 1), None)
+        if first is None:
+            return None
+        specs = tf.nest.map_structure(lambda values: tf.TensorSpec([None, *values.shape[1:]], values.dtype), first)
+        return tf.data.Dataset.from_generator(lambda: self.arrays(split, batch_size), output_signature=specs)
+
+    def _files(self, split: str) -> list[str]:
+        files = self.fn_args.train_files if split == "train" else self.fn_args.eval_files
+        if not files:
+            raise DataError(f"the examples have no split {split!r}: give the component an Examples channel that does")
+        return files
+
+    def _decoder(self) -> ExampleDecoder:
+        """Decodes by Transform's schema when there is a transform graph, else by SchemaGen's."""
+        if self.request.payload_format != "FORMAT_TF_EXAMPLE":
+            raise DataError(
+                f"the examples are in {self.request.payload_format}, and only FORMAT_TF_EXAMPLE is read without help: "
+                "give an input_fn in the module file; its fn_args.data_accessor reads them"
+            )
+        if self.fn_args.transform_graph_path:
+            return ExampleDecoder.from_file(
+                Path(self.fn_args.transform_graph_path, "transformed_metadata", "schema.pbtxt")
+            )
+        if self.fn_args.schema_path:
+            return ExampleDecoder.from_file(self.fn_args.schema_path)
+        raise DataError(
+            "the examples cannot be read: give the component a schema, a transform_graph, or an input_fn in "
+            "the module file"
+        )
 
     def samples(self) -> list[dict[str, np.ndarray]]:
         """One batch of real features, to compare a carried-over model with its original on.
@@ -136,7 +138,7 @@ class StageContext:
 
         build = self.user_code.get("build_model_fn")
         build_model = functools.partial(build, self.fn_args) if build else None
-        return load_trainable(self.request.inputs[input_key][0].uri, self.samples(), build_model)
+        return load_trainable(self.request.inputs[input_key][0], self.samples(), build_model)
 
     def compile(
         self, model: tf_keras.Model, classes: tf_keras.Model, batches: tf.data.Dataset, learning_rate: float
@@ -166,27 +168,49 @@ class StageContext:
         from tfx_edge.models.features import select_features
 
         def pick(features: Any, labels: Any) -> Any:
-            return select_features(features if isinstance(features, dict) else {"features": features}, names), labels
+            return select_features(features, names), labels
 
-        train = self.dataset("train", batch_size).map(pick).cache()
-        steps = sum(1 for _ in train)
-        if not steps:
+        train, evaluation = (self.dataset(split, batch_size) for split in ("train", "eval"))
+        train = train.map(pick).cache() if train else None
+        steps = sum(1 for _ in train or ())
+        if not train or not steps:
             raise DataError("the training split has no examples: nothing can be trained on it")
-        evaluation = self.dataset("eval", batch_size).map(pick)
-        has_evaluation = any(True for _ in evaluation.take(1))
-        shuffled = train.unbatch().shuffle(10_000, seed=seed).batch(batch_size)
-        return shuffled, (evaluation if has_evaluation else None), steps
+        evaluation = evaluation.map(pick).cache() if evaluation else None
+        if not any(True for _ in evaluation or ()):
+            evaluation = None
+        return train.unbatch().shuffle(10_000, seed=seed).batch(batch_size), evaluation, steps
 
     def steps(self, component: str, recipe: dict[str, Any], result: dict[str, Any]) -> list[dict[str, Any]]:
         """The input model's steps with this one at the end."""
         return [*layout.read_steps(self.model_uri), {"component": component, "recipe": recipe, "result": result}]
 
 
-def digest(path: Path) -> str | None:
-    """Hex SHA-256 of a file, or None when there is none."""
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else None
+def _by_name(features: Any) -> Any:
+    """An ``input_fn`` may give one tensor instead of a dict."""
+    return features if isinstance(features, dict) else {"features": features}
 
 
 def model_digest(model_uri: str) -> str | None:
-    """Hex SHA-256 of an artifact's model file: the ``.tflite`` of a lite stage, ``model.keras`` of a trainable one."""
-    return digest(layout.lite_file(model_uri)) or digest(layout.keras_file(model_uri))
+    """Hex SHA-256 of an artifact's model.
+
+    That is the ``.tflite`` of a lite stage, else ``model.keras`` of a trainable one, else the SavedModel; None when
+    there is none of them.
+    """
+    for path in (layout.lite_file(model_uri), layout.keras_file(model_uri)):
+        if path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+    serving = layout.serving_dir(model_uri)
+    return folder_digest(serving) if (serving / "saved_model.pb").is_file() else None
+
+
+def folder_digest(folder: Path) -> str:
+    """Hex SHA-256 over the names and contents of a SavedModel's files.
+
+    In the order of their paths, each file adds one line as ``sha256sum`` prints it: the digest of its content, two
+    spaces, its path relative to the folder with ``/``. ``fingerprint.pb`` is left out: newer releases of TensorFlow put
+    a random number in it.
+    """
+    files = {path.relative_to(folder).as_posix(): path for path in folder.rglob("*") if path.is_file()}
+    files.pop("fingerprint.pb", None)
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {name}\n" for name, path in sorted(files.items())]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from tfx_edge.config import Config
 from tfx_edge.models import layout, saving
-from tfx_edge.stages.context import StageContext, digest, model_digest
+from tfx_edge.stages.context import StageContext, model_digest
 
 if TYPE_CHECKING:
     import tf_keras
@@ -17,10 +17,23 @@ def finish(
 ) -> dict[str, Any]:
     """Saves the model as a trainable stage and returns the output's properties."""
     saving.save_stage(model, stage.output_uri, stage.steps(component, config.model_dump(mode="json"), result))
-    path = layout.keras_file(stage.output_uri)
+    return properties(stage, config)
+
+
+def finish_quantization_aware(
+    stage: StageContext, model: tf_keras.Model, output_names: list[str], config: Config, result: dict[str, Any]
+) -> dict[str, Any]:
+    """Saves a model that can only be converted from now on, under the output names it had, likewise."""
+    steps = stage.steps("Quantizer", config.model_dump(mode="json"), result)
+    saving.save_quantization_aware(model, stage.output_uri, steps, output_names)
+    return properties(stage, config)
+
+
+def properties(stage: StageContext, config: Config) -> dict[str, Any]:
+    """What people query about a trainable stage that was written, for the artifact's custom properties."""
     return {
-        "sha256": digest(path),
-        "size_bytes": path.stat().st_size,
+        "sha256": model_digest(stage.output_uri),
+        "size_bytes": layout.model_bytes(stage.output_uri),
         "recipe": config.to_json(),
         "parent_sha256": model_digest(stage.model_uri),
     }

@@ -112,14 +112,21 @@ def _import(module_file: str | None, module_path: str | None) -> ModuleType:
         # as it is.
         name, _, wheel = module_path.partition("@")
         if wheel:
-            from tfx.utils import io_utils
-
-            sys.path.insert(0, io_utils.ensure_local(wheel))
+            sys.path.insert(0, _local(wheel))
         return importlib.import_module(name)
-    path = Path(str(module_file))
+    path = Path(_local(str(module_file)))
     spec = importlib.util.spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
         raise UserCodeError(f"{module_file} cannot be imported as a Python module")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def _local(path: str) -> str:
+    """The path, or a local copy of a file elsewhere."""
+    if Path(path).exists():
+        return path
+    from tfx.utils import io_utils
+
+    return str(io_utils.ensure_local(path))

@@ -35,7 +35,7 @@ class TestThresholds:
         ],
     )
     def test_only_comparing_bounds_need_a_baseline(self, bounds, needed):
-        assert Thresholds.parse(bounds).needs_baseline is needed
+        assert bool(Thresholds.parse(bounds).relative) is needed
 
     @pytest.mark.parametrize(
         ("bounds", "message"),
