@@ -1,4 +1,5 @@
-"""The ``tfx-edge`` command: asks a ``.tflite`` what it is, and ML Metadata where it came from.
+"""The ``tfx-edge`` command: asks a ``.tflite`` what it is, ML Metadata where it came from and how models did, and
+draws reports.
 
 Everything but the argument parser is imported by the subcommand that needs it.
 """
@@ -12,9 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tfx_edge.errors import EdgeError
+from tfx_edge.errors import ConfigError, EdgeError
 
 PROG = "tfx-edge"
+_METADATA_HELP = "the SQLite file of ML Metadata (default: looked for nearby)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,11 +70,33 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("lineage", parents=[verbose], help="show what a .tflite file was made of, and how")
     command.add_argument("target", metavar="PATH_OR_SHA256", help="a .tflite file, or the SHA-256 of one")
-    command.add_argument(
-        "--metadata", type=Path, metavar="DB", help="the SQLite file of ML Metadata (default: looked for nearby)"
-    )
+    command.add_argument("--metadata", type=Path, metavar="DB", help=_METADATA_HELP)
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
     command.set_defaults(run=_lineage)
+
+    command = commands.add_parser("history", parents=[verbose], help="show what evaluators found, run after run")
+    command.add_argument("--metadata", type=Path, metavar="DB", help=_METADATA_HELP)
+    command.add_argument(
+        "--node", nargs="+", action="extend", default=[], help="only these evaluators, such as EdgeEvaluator.candidate"
+    )
+    command.add_argument(
+        "--metric", nargs="+", action="extend", default=[], help="figures to show (default: size, latency, quality)"
+    )
+    command.add_argument("--last", type=_count, metavar="N", help="only the newest N evaluations")
+    command.add_argument("--json", action="store_true", help="print JSON, with all figures, instead of text")
+    command.add_argument("--plot", type=Path, metavar="FILE.svg", help="also draw the figures into this file")
+    command.set_defaults(run=_history)
+
+    command = commands.add_parser("report", parents=[verbose], help="draw reports of evaluators as one HTML page")
+    command.add_argument(
+        "reports",
+        type=Path,
+        nargs="+",
+        metavar="REPORT",
+        help="a report.json or the folder it is in; the first is the judged model, the others are drawn beside it",
+    )
+    command.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="PAGE.html")
+    command.set_defaults(run=_report)
     return parser
 
 
@@ -95,6 +119,52 @@ def _lineage(options: argparse.Namespace) -> str:
 
     lineage = trace(options.target, find_metadata(options.metadata, options.target))
     return to_json(lineage) if options.json else to_text(lineage)
+
+
+def _history(options: argparse.Namespace) -> str:
+    from tfx_edge.lineage.history import read
+    from tfx_edge.lineage.trace import find_metadata
+    from tfx_edge.report.history import choose_metrics, to_json, to_svg, to_text
+
+    if options.plot and options.plot.suffix.lower() != ".svg":
+        raise ConfigError(
+            f"--plot is {str(options.plot)!r}, but pictures are drawn as SVG; name a file that ends in .svg"
+        )
+    entries = read(find_metadata(options.metadata), options.node, options.last)
+    metrics = choose_metrics(entries, options.metric)
+    if options.plot:
+        _write(options.plot, to_svg(entries, metrics))
+    if options.json:
+        return to_json(entries)
+    return to_text(entries, metrics) + (f"\nwrote {options.plot}" if options.plot else "")
+
+
+def _report(options: argparse.Namespace) -> str:
+    from tfx_edge.report.document import FILE_NAME, load
+    from tfx_edge.report.html import render
+
+    reports = [load(path) for path in options.reports]
+    first = options.reports[0] / FILE_NAME if options.reports[0].is_dir() else options.reports[0]
+    link = os.path.relpath(first, options.output.parent)
+    size = _write(options.output, render(reports, link))
+    return f"wrote {options.output} ({size:,} bytes)"
+
+
+def _write(file: Path, text: str) -> int:
+    content = text.encode()
+    try:
+        file.write_bytes(content)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot write {str(file)!r} ({error.strerror}); name a file in a folder that exists"
+        ) from error
+    return len(content)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
+    return int(text)
 
 
 class _Version(argparse.Action):

@@ -67,11 +67,11 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
         right = column in {"count", "bytes", "scale", "zero point"}
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows or [["none", *[""] * (len(columns) - 1)]]:
-        table.add_row(*map(_printable, row))
+        table.add_row(*map(printable, row))
     return table
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names come from the file: control characters could break lines or steer the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
