@@ -9,5 +9,5 @@ setup(
     packages=[
         name for root, folder in ROOTS.items() for name in (root, *(f"{root}.{sub}" for sub in find_packages(folder)))
     ],
-    package_data={"tfx_edge": ["py.typed"]},
+    package_data={"tfx_edge": ["py.typed"], "tfx_edge.report": ["templates/*"]},
 )

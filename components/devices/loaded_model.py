@@ -24,17 +24,25 @@ class LoadedModel:
       outputs: the interpreter's tensor details by output name.
     """
 
-    def __init__(self, path: str, num_threads: int):
+    def __init__(self, path: str, num_threads: int, kernel: str = "default"):
         """Reads the model and allocates its tensors.
+
+        Args:
+          path: the file.
+          num_threads: threads of the interpreter.
+          kernel: ``"default"``, which delegates to XNNPACK what it takes, or ``"builtin"`` without it.
 
         Raises:
           ModelError: the file cannot be read, or holds operations that this interpreter lacks.
         """
-        from ai_edge_litert.interpreter import Interpreter
+        from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
+        resolvers = {"default": OpResolverType.AUTO, "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
         self.path = path
         try:
-            self.interpreter = Interpreter(path, num_threads=num_threads)
+            self.interpreter = Interpreter(
+                path, num_threads=num_threads, experimental_op_resolver_type=resolvers[kernel]
+            )
             self.interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"the interpreter cannot load {path}: {error}") from error
@@ -60,18 +68,21 @@ class LoadedModel:
         return named_inputs, named_outputs
 
     @property
-    def takes_any_batch(self) -> bool:
-        """Whether the first dimension of every input is free; otherwise every input takes one example at a time.
+    def batch_size(self) -> int | None:
+        """The examples that one invocation takes, or None when the first dimension of every input is free.
 
         Raises:
-          ModelError: an input has no batch dimension, or a fixed one other than 1.
+          ModelError: an input has no batch dimension, or the inputs differ in it.
         """
-        first = {name: [int(n) for n in d["shape_signature"][:1]] for name, d in self.inputs.items()}
-        wrong = [name for name, dimension in first.items() if dimension not in ([1], [-1])]
-        if wrong:
-            shapes = ", ".join(f"{name}: {_text(self.inputs[name]['shape_signature'])}" for name in wrong)
-            raise ModelError(f"{self.path} takes neither one example nor any batch ({shapes}); convert it for batch 1")
-        return all(dimension == [-1] for dimension in first.values())
+        first = {int(d["shape_signature"][0]) if len(d["shape_signature"]) else 0 for d in self.inputs.values()}
+        fixed = first - {-1}
+        if len(fixed) > 1 or 0 in fixed:
+            shapes = ", ".join(f"{name}: {_text(d['shape_signature'])}" for name, d in self.inputs.items())
+            raise ModelError(
+                f"the inputs of {self.path} have no first dimension in common that could be the batch ({shapes}); "
+                "convert it for batch 1"
+            )
+        return fixed.pop() if fixed else None
 
     def prepare(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Checks a batch of features against the inputs, and casts or quantizes it to their types.
@@ -110,17 +121,19 @@ class LoadedModel:
     def run(self, batch: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs for a batch of features: quantized ones as the real numbers that they stand for.
 
+        A model of a fixed batch size runs as often as the examples need, the last time filled up with the last example.
+
         Raises:
           DataError: the batch does not fit the inputs.
           ModelError: the model does not run, or gives other than one output row an example.
         """
         ready = self.prepare(batch)
         examples = len(next(iter(ready.values())))
-        step = examples if self.takes_any_batch else 1
+        step = self.batch_size or examples
         parts: dict[str, list[np.ndarray]] = {name: [] for name in self.outputs}
         for start in range(0, examples, step):
             try:
-                self.feed({name: values[start : start + step] for name, values in ready.items()})
+                self.feed({name: rows(values, start, step) for name, values in ready.items()})
                 self.interpreter.invoke()
             except (ValueError, RuntimeError) as error:
                 raise ModelError(f"{self.path} does not run: {error}") from error
@@ -129,7 +142,7 @@ class LoadedModel:
                 if values.shape[:1] != (step,):
                     raise ModelError(f"output {name!r} of {self.path} has shape {values.shape} for {step} example(s)")
                 parts[name].append(_real(values, details))
-        return {name: np.concatenate(values) for name, values in parts.items()}
+        return {name: np.concatenate(values)[:examples] for name, values in parts.items()}
 
     def random_batch(self, seed: int) -> dict[str, np.ndarray]:
         """Inputs ready to feed: normal floats, any quantized integer, and 0 or 1 where integers are plain numbers."""
@@ -181,6 +194,12 @@ def _fit(name: str, values: np.ndarray, details: Mapping[str, Any]) -> np.ndarra
             f"{values.dtype.name} (for example {values[cast != values][0]}); give whole numbers in its range"
         )
     return cast
+
+
+def rows(values: np.ndarray, start: int, count: int) -> np.ndarray:
+    """The rows from ``start``, as many as ``count``: where they end before, the last one is repeated."""
+    found = values[start : start + count]
+    return np.concatenate([found, np.repeat(found[-1:], count - len(found), axis=0)]) if len(found) < count else found
 
 
 def _real(values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:

@@ -12,24 +12,46 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from tfx_edge.devices.measurement import Measurement
+from tfx_edge.devices.batches import SavedBatch, read_outputs, save_in_chunks
+from tfx_edge.devices.measurement import Measurement, ProcessRun
 from tfx_edge.devices.runner import processor
+from tfx_edge.devices.target import Batch, PairedRun, RunOptions, Target
 from tfx_edge.errors import ConfigError, DataError, DeviceError, EdgeError, ModelError
 
-Batch = Mapping[str, np.ndarray]
-
 RUNNER = (sys.executable, "-m", "tfx_edge.devices.runner")
-# One child runs a chunk of batches: large enough to make its start (about 0.5 s) cheap, small enough for any disk.
-CHUNK_BYTES = 32 * 1024**2
-CHUNK_EXAMPLES = 8192
+KERNELS = ("default", "builtin")
+
+
+class Local(Target):
+    """This machine. Each process has one core to itself when the interpreter has one thread."""
+
+    OFFERS: ClassVar[frozenset[str]] = frozenset({"latency", "memory", "compare", "infer"})
+
+    def fingerprint(self) -> str:
+        """Processor, architecture, cores and interpreter."""
+        return fingerprint()
+
+    def latency(self, model: Path, options: RunOptions) -> tuple[ProcessRun, Mapping[str, Any]]:
+        """Times a model in one process; returns the samples and the environment that they hold for."""
+        answer = _time("latency", {"model": model}, options)
+        return ProcessRun.from_dict(answer), _environment(answer)
+
+    def compare(self, candidate: Path, baseline: Path, options: RunOptions) -> tuple[PairedRun, Mapping[str, Any]]:
+        """Times two models in one process, in turns; memory figures are those of the process that holds both."""
+        answer = _time("compare", {"candidate": candidate, "baseline": baseline}, options)
+        runs = {role: ProcessRun.from_dict(answer.get(role, {})) for role in ("candidate", "baseline")}
+        return PairedRun(**runs), _environment(answer)
+
+    def infer(self, model: Path, batches: Iterable[Batch], timeout_s: float) -> Iterator[dict[str, np.ndarray]]:
+        """The outputs for batches of features, as `tfx_edge.devices.local.infer` gives them."""
+        return infer(model, batches, timeout_s=timeout_s)
 
 
 def measure(
@@ -60,24 +82,11 @@ def measure(
       DeviceError: a process crashed, hung or answered nonsense.
       ConfigError: an argument is out of range.
     """
-    if min(runs, processes, num_threads) < 1 or warmup < 0 or timeout_s <= 0:
-        raise ConfigError(
-            "runs, processes and num_threads must be at least 1, warmup at least 0 and timeout_s above 0, but they are "
-            f"{runs}, {processes}, {num_threads}, {warmup} and {timeout_s:g}"
-        )
-    with tempfile.TemporaryDirectory(prefix="tfx-edge-") as workdir:
-        request = {
-            "job": "latency",
-            "model": _existing(model_path),
-            "num_threads": num_threads,
-            "runs": runs,
-            "warmup": warmup,
-            "max_seconds": timeout_s / 2,
-            "seed": 0,
-            "sample": None if sample is None else _SavedBatch.write(Path(workdir, "sample.npz"), sample).to_request(),
-        }
-        results = [_run(request, Path(workdir), timeout_s) for _ in range(processes)]
-    return Measurement.from_results(results)
+    if processes < 1:
+        raise ConfigError(f"processes must be at least 1, but it is {processes}")
+    options = RunOptions(runs=runs, warmup=warmup, num_threads=num_threads, timeout_s=timeout_s)
+    models = {"model": Path(model_path)}
+    return Measurement.from_results([_time("latency", models, options, sample) for _ in range(processes)])
 
 
 def infer(
@@ -104,17 +113,21 @@ def infer(
     """
     model = _existing(model_path)
     with tempfile.TemporaryDirectory(prefix="tfx-edge-") as workdir:
-        chunk: list[_SavedBatch] = []
-        for number, batch in enumerate(batches):
-            chunk.append(_SavedBatch.write(Path(workdir, f"batch-{number}.npz"), batch))
-            if (
-                sum(saved.bytes for saved in chunk) >= CHUNK_BYTES
-                or sum(saved.examples for saved in chunk) >= CHUNK_EXAMPLES
-            ):
-                yield from _infer_chunk(model, chunk, Path(workdir), timeout_s)
-                chunk = []
-        if chunk:
-            yield from _infer_chunk(model, chunk, Path(workdir), timeout_s)
+        for chunk in save_in_chunks(batches, Path(workdir)):
+            outputs = [saved.path.with_suffix(".out.npz") for saved in chunk]
+            request = {
+                "job": "infer",
+                "model": model,
+                "num_threads": 1,
+                "batches": [
+                    {"input": {"file": str(saved.path), "names": saved.names}, "output": str(output)}
+                    for saved, output in zip(chunk, outputs, strict=True)
+                ],
+            }
+            names = _run(request, model, Path(workdir), timeout_s).get("outputs", ())
+            for saved, output in zip(chunk, outputs, strict=True):
+                yield read_outputs(output, names, saved.examples, model)
+                output.unlink()
 
 
 def fingerprint() -> str:
@@ -122,57 +135,38 @@ def fingerprint() -> str:
     return f"{processor()}, {platform.machine()}, {os.cpu_count()} cores, ai_edge_litert {version('ai-edge-litert')}"
 
 
-@dataclass(frozen=True)
-class _SavedBatch:
-    """A batch in a file, in the form that the runner reads."""
+def _time(job: str, models: Mapping[str, Path], options: RunOptions, sample: Batch | None = None) -> dict[str, Any]:
+    if min(options.runs, options.num_threads) < 1 or options.warmup < 0 or options.timeout_s <= 0:
+        raise ConfigError(
+            "runs and num_threads must be at least 1, warmup at least 0 and timeout_s above 0, but they are "
+            f"{options.runs}, {options.num_threads}, {options.warmup} and {options.timeout_s:g}"
+        )
+    if options.kernel not in KERNELS:
+        raise ConfigError(f"kernel must be one of {', '.join(KERNELS)}, but it is {options.kernel!r}")
+    paths = {role: _existing(path) for role, path in models.items()}
+    max_seconds = options.timeout_s / 2 if options.max_seconds is None else options.max_seconds
+    with tempfile.TemporaryDirectory(prefix="tfx-edge-") as workdir:
+        request: dict[str, Any] = {
+            "job": job,
+            **paths,
+            "num_threads": options.num_threads,
+            "kernel": options.kernel,
+            "runs": options.runs,
+            "warmup": options.warmup,
+            "max_seconds": min(max_seconds, options.timeout_s / 2),
+            "sample": None,
+        }
+        if sample is not None:
+            saved = SavedBatch.write(Path(workdir, "sample.npz"), sample)
+            request["sample"] = {"file": str(saved.path), "names": saved.names}
+        return _run(request, " and ".join(paths.values()), Path(workdir), options.timeout_s)
 
-    path: Path
-    names: tuple[str, ...]
-    examples: int
-    bytes: int
 
-    @classmethod
-    def write(cls, path: Path, batch: Batch) -> _SavedBatch:
-        features = {name: np.asarray(values) for name, values in batch.items()}
-        for name, values in features.items():
-            if values.dtype.kind not in "biuf" or values.ndim == 0:
-                raise DataError(
-                    f"feature {name!r} is of type {values.dtype} and shape {values.shape}, but a model takes numbers "
-                    "of shape (examples, ...); encode it in Transform, or choose features in the input function"
-                )
-        np.savez(path, *features.values())
-        examples = len(next(iter(features.values()), ()))
-        return cls(path, tuple(features), examples, sum(values.nbytes for values in features.values()))
-
-    def to_request(self) -> dict[str, Any]:
-        return {"file": str(self.path), "names": self.names}
-
-
-def _infer_chunk(
-    model: str, chunk: Sequence[_SavedBatch], workdir: Path, timeout_s: float
-) -> Iterator[dict[str, np.ndarray]]:
-    outputs = [saved.path.with_suffix(".out.npz") for saved in chunk]
-    request = {
-        "job": "infer",
-        "model": model,
-        "num_threads": 1,
-        "batches": [
-            {"input": saved.to_request(), "output": str(output)} for saved, output in zip(chunk, outputs, strict=True)
-        ],
-    }
-    names = _run(request, workdir, timeout_s).get("outputs", ())
-    for saved, output in zip(chunk, outputs, strict=True):
-        try:
-            with np.load(output) as arrays:
-                batch = {name: arrays[f"arr_{i}"] for i, name in enumerate(names)}
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            raise DeviceError(f"{model} was run, but its outputs cannot be read: {error!r}") from error
-        lengths = {name: values.shape[:1] for name, values in batch.items()}
-        if not batch or set(lengths.values()) != {(saved.examples,)}:
-            raise DeviceError(f"{model} was given {saved.examples} examples, but answered {lengths}")
-        saved.path.unlink()
-        output.unlink()
-        yield batch
+def _environment(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    environment = answer.get("environment")
+    if not isinstance(environment, dict):
+        raise DeviceError(f"the device answered nonsense: it did not say what it is, but {environment!r}")
+    return environment
 
 
 def _existing(model_path: str | os.PathLike[str]) -> str:
@@ -182,12 +176,11 @@ def _existing(model_path: str | os.PathLike[str]) -> str:
     return str(path)
 
 
-def _run(request: Mapping[str, Any], workdir: Path, timeout_s: float) -> dict[str, Any]:
+def _run(request: Mapping[str, Any], models: str, workdir: Path, timeout_s: float) -> dict[str, Any]:
     """Runs one request in a fresh child and returns its result, or raises what went wrong there."""
     request_path, result_path = workdir / "request.json", workdir / "result.json"
     request_path.write_text(json.dumps({**request, "result": str(result_path)}))
     result_path.unlink(missing_ok=True)
-    model = request["model"]
     try:
         child = subprocess.run(
             [*RUNNER, str(request_path)],
@@ -202,20 +195,20 @@ def _run(request: Mapping[str, Any], workdir: Path, timeout_s: float) -> dict[st
         )
     except subprocess.TimeoutExpired:
         raise DeviceError(
-            f"the interpreter did not finish {request['job']} of {model} within {timeout_s:g} s; "
+            f"the interpreter did not finish {request['job']} of {models} within {timeout_s:g} s; "
             "raise timeout_s if the model is just slow"
         ) from None
     said = child.stderr.strip()[-1000:]
     if child.returncode < 0:
         how = _signal(-child.returncode)
-        raise DeviceError(f"the interpreter crashed ({how}) while running {model}; it said: {said}")
+        raise DeviceError(f"the interpreter crashed ({how}) while running {models}; it said: {said}")
     try:
         result = json.loads(result_path.read_text())
     except (OSError, ValueError):
         result = None
     if not isinstance(result, dict):
         raise DeviceError(
-            f"the runner of {model} answered nonsense or nothing and ended with exit code {child.returncode}; "
+            f"the runner of {models} answered nonsense or nothing and ended with exit code {child.returncode}; "
             f"it said: {said}"
         )
     if "error" in result:

@@ -1,13 +1,16 @@
-"""Runs one .tflite file in a process of its own: ``python -m tfx_edge.devices.runner REQUEST.json``.
+"""Runs one request on .tflite files in a process of its own: ``python -m tfx_edge.devices.runner REQUEST.json``.
 
 A broken model can crash the interpreter, and a process's history changes its timings and memory; so every measurement
-happens in a fresh child. It imports NumPy, ai_edge_litert and three light modules of this package, and nothing else.
+happens in a fresh child. It imports NumPy, ai_edge_litert and a few light modules of this package, and nothing else:
+`tfx_edge.devices.workplace` sends them to other machines.
 
-A request is a JSON object with ``job``, ``model`` (path), ``result`` (path of the JSON to write) and ``num_threads``:
+A request is a JSON object with ``job``, ``num_threads``, ``result`` (path of the JSON to write), and for each job:
 
-- ``"job": "latency"`` with ``runs``, ``warmup``, ``max_seconds``, ``seed`` and ``sample`` (a batch, or null for random
-  inputs): times invocations.
-- ``"job": "infer"`` with ``batches``, a list of ``{"input": batch, "output": path}``: computes outputs.
+- ``"latency"``: times the invocations of one example. ``model`` (path), ``runs``, ``warmup``, ``max_seconds``, and
+  where wanted ``kernel`` (``"default"`` or ``"builtin"``) and ``sample`` (a batch; by default inputs are random).
+- ``"compare"``: the same for two models in turns, ``candidate`` and ``baseline`` (paths) in place of ``model``; the
+  result holds what ``"latency"`` gives under each of the two names, and one ``environment``.
+- ``"infer"``: computes outputs. ``model`` and ``batches``, a list of ``{"input": batch, "output": path}``.
 
 A batch is ``{"file": path, "names": [feature, ...]}``: an .npz file whose ``arr_i`` is the i-th feature. Outputs are
 written in the same form. On failure the result holds ``error`` and ``error_type``, and the exit code is 1.
@@ -19,9 +22,11 @@ import gc
 import json
 import os
 import platform
+import random
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -31,42 +36,103 @@ import numpy as np
 from tfx_edge.devices.loaded_model import LoadedModel
 from tfx_edge.errors import DataError, ModelError
 
+# Timed calls of one model before it is the other's turn: long enough to warm the caches, short enough for both to meet
+# the same disturbances.
+BLOCK = 10
+# The runs of a fast model are spread over this long by untimed ones: a few milliseconds are a matter of luck.
+SPREAD_NS = 300_000_000
+# Two models take turns at least this often, however slow they are.
+ROUNDS = 5
+
 
 def latency(request: Mapping[str, Any]) -> dict[str, Any]:
     """Times the invocations of one example (``job`` = ``"latency"``); warm-up and timed runs share ``max_seconds``."""
+    (run,), (kernel,) = _measure(request, [request["model"]])
+    return {**run, "environment": {**environment(), "kernel": kernel, "num_threads": request["num_threads"]}}
+
+
+def compare(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Times two models in turns (``job`` = ``"compare"``); memory figures are those of the process that holds both."""
+    runs, kernels = _measure(request, [request["candidate"], request["baseline"]])
+    kernel = {"kernel": kernels[0], "baseline_kernel": kernels[1], "num_threads": request["num_threads"]}
+    return {"candidate": runs[0], "baseline": runs[1], "environment": {**environment(), **kernel}}
+
+
+@dataclass
+class _Timed:
+    model: LoadedModel
+    load_ns: int
+    first_invoke_ns: int = 0
+    expected_ns: int = 0
+    samples_ns: list[int] = field(default_factory=list)
+
+    @property
+    def invoke(self) -> Callable[[], None]:
+        return self.model.interpreter.invoke
+
+
+def _measure(request: Mapping[str, Any], paths: Sequence[str]) -> tuple[list[dict[str, Any]], list[str]]:
     import ai_edge_litert.interpreter  # noqa: F401  (its memory is not the model's)
 
     import_memory = _memory_bytes("VmRSS")
-    num_threads = request["num_threads"]
-    if num_threads == 1:
+    if request["num_threads"] == 1:
         os.sched_setaffinity(0, {_current_core()})
-    start = time.perf_counter_ns()
-    model = LoadedModel(request["model"], num_threads)
-    load_ns = time.perf_counter_ns() - start
-
-    batch = model.random_batch(request["seed"])
-    if request["sample"]:
-        batch = {name: values[:1] for name, values in model.prepare(_load(request["sample"])).items()}
+    timed = _load_models(request, paths)
+    budget_ns = int(request["max_seconds"] * 1e9)
+    deadline = time.perf_counter_ns() + budget_ns
+    gc.disable()
     try:
-        model.feed(batch)
-        deadline = time.perf_counter_ns() + int(request["max_seconds"] * 1e9)
-        warmup_deadline = time.perf_counter_ns() + int(request["max_seconds"] * 1e9) // 4
-        gc.disable()
-        invoke = model.interpreter.invoke
-        first_invoke_ns = _time(invoke, 1, deadline)[0]
-        _time(invoke, request["warmup"], warmup_deadline)
-        samples_ns = _time(invoke, request["runs"], deadline)
+        for one in timed:
+            (one.first_invoke_ns,) = _time(one.invoke, 1, deadline)
+            until = time.perf_counter_ns() + budget_ns // (4 * len(timed))
+            one.expected_ns = min(_time(one.invoke, request["warmup"], until) or [one.first_invoke_ns])
+        _take_turns(timed, request["runs"], budget_ns, deadline)
     except (ValueError, RuntimeError) as error:
-        raise ModelError(f"{request['model']} does not run: {error}") from error
-    return {
-        "samples_ns": samples_ns,
-        "first_invoke_ns": first_invoke_ns,
-        "load_ns": load_ns,
+        raise ModelError(f"{' or '.join(paths)} does not run: {error}") from error
+    shared = {
         "peak_memory_bytes": _memory_bytes("VmHWM"),
         "import_memory_bytes": import_memory,
         "cores": sorted(os.sched_getaffinity(0)),
-        "environment": {**environment(), "kernel": model.kernel, "num_threads": num_threads},
     }
+    runs = [
+        {"samples_ns": one.samples_ns, "first_invoke_ns": one.first_invoke_ns, "load_ns": one.load_ns, **shared}
+        for one in timed
+    ]
+    return runs, [one.model.kernel for one in timed]
+
+
+def _load_models(request: Mapping[str, Any], paths: Sequence[str]) -> list[_Timed]:
+    """Loads the models in random order, since the second finds the memory laid out otherwise, and feeds them."""
+    timed: dict[int, _Timed] = {}
+    for number in random.sample(range(len(paths)), len(paths)):
+        start = time.perf_counter_ns()
+        model = LoadedModel(paths[number], request["num_threads"], request.get("kernel", "default"))
+        timed[number] = _Timed(model, time.perf_counter_ns() - start)
+        batch = model.random_batch(seed=0)
+        if request.get("sample"):
+            batch = {name: values[:1] for name, values in model.prepare(_load(request["sample"])).items()}
+        try:
+            model.feed(batch)
+        except (ValueError, RuntimeError) as error:
+            raise ModelError(f"{paths[number]} does not run: {error}") from error
+    return [timed[number] for number in range(len(paths))]
+
+
+def _take_turns(timed: Sequence[_Timed], runs: int, budget_ns: int, deadline: int) -> None:
+    """Times the models block by block, in an order that turns round each time, until the runs or the time are done."""
+    once_ns = max(1, sum(one.expected_ns for one in timed))
+    block = max(1, min(BLOCK, budget_ns // (ROUNDS * once_ns)))
+    rounds = -(-runs // block)
+    untimed = max(0, min(SPREAD_NS, budget_ns // 2) // (rounds * once_ns) - block)
+    if len(timed) > 1 and block == BLOCK:
+        untimed = max(1, untimed)
+    for number in range(rounds):
+        if number and time.perf_counter_ns() > deadline:
+            break
+        for one in timed if number % 2 else reversed(timed):
+            for _ in range(untimed):
+                one.invoke()
+            one.samples_ns += _time(one.invoke, min(block, runs - number * block), deadline)
 
 
 def infer(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -129,11 +195,14 @@ def _memory_bytes(field: str) -> int:
     raise RuntimeError(f"/proc/self/status has no {field}; memory can only be measured on Linux")
 
 
+JOBS = {"latency": latency, "compare": compare, "infer": infer}
+
+
 def main(request_path: str) -> int:
     """Runs the request and writes its result, as a whole or not at all; returns the exit code."""
     request = json.loads(Path(request_path).read_text())
     try:
-        result, code = {"latency": latency, "infer": infer}[request["job"]](request), 0
+        result, code = JOBS[request["job"]](request), 0
     except (DataError, ModelError) as error:
         result, code = {"error": str(error), "error_type": type(error).__name__}, 1
     except Exception as error:

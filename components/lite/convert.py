@@ -106,7 +106,7 @@ def _compare(lite_file: Path, source: _Source, given: list[Batch]) -> agreement.
 def _write_source(model_uri: Path, directory: Path, batch_size: int | None) -> _Source:
     """Writes the SavedModel to convert."""
     refusal: ModelError | None = None
-    if layout.keras_file(model_uri).is_file():
+    if layout.keras_file(model_uri).is_file() or (layout.serving_dir(model_uri) / "keras_metadata.pb").is_file():
         try:
             model = trainable.load_trainable(model_uri)
         except ModelError as error:

@@ -47,7 +47,7 @@ def quantize(path: str | Path, mode: str, calibration: Iterable[dict[str, np.nda
         samples = [select_features(example, [tensor.name for tensor in before.inputs]) for example in calibration]
         if not samples:
             raise DataError(f"mode {mode!r} needs calibration examples, and the split for it is empty")
-        statistics = engine.calibrate({before.signatures[0].name: samples})
+        statistics = _ranges(before, samples)
     with tempfile.TemporaryDirectory(prefix="tfx-edge-") as scratch:
         result = Path(scratch, "quantized.tflite")
         try:
@@ -58,6 +58,24 @@ def quantize(path: str | Path, mode: str, calibration: Iterable[dict[str, np.nda
         content = result.read_bytes()
     _check(before, after, mode)
     return content, after
+
+
+def _ranges(model: LiteModel, samples: Iterable[dict[str, np.ndarray]]) -> Any:
+    """The least and greatest value of every tensor over all samples.
+
+    The quantizer's own ``calibrate`` takes a moving average of each sample's extremes instead, which shrinks the range of
+    a tensor of one number to nearly a point.
+    """
+    from litert_quantizer import calibrator
+    from litert_quantizer.utils import qsv_utils
+
+    interpreter = calibrator.CalibrationInterpreter(
+        model.path, calibrator.CalibrationMode.CALIBRATION_PRESERVE_ALL_TENSORS, qsv_utils.min_max_update
+    )
+    run = interpreter.get_signature_runner(model.signatures[0].name)
+    for sample in samples:
+        run(**sample)
+    return interpreter.get_calibration_results()
 
 
 def _recipe(mode: str) -> Any:

@@ -98,7 +98,8 @@ def load_keras3(path: str | Path) -> keras.Model:
     except Exception as error:
         with zipfile.ZipFile(path) as archive:
             foreign = _foreign_layer(json.loads(archive.read("config.json")))
-        reason = str(error).strip().partition("Full object config")[0].strip() or type(error).__name__
+        told = str(error).partition("Full object config")[0].rpartition("Exception encountered:")[2]
+        reason = " ".join(told.split()) or type(error).__name__
         raise ModelError(
             f"{foreign or 'the model'} in {path} cannot be loaded: {reason} The way out: {WAY_OUT}"
         ) from error

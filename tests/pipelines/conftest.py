@@ -1,4 +1,4 @@
-"""One digits pipeline for all pipeline tests: later runs answer from TFX's cache what did not change."""
+"""Pipelines that the tests share: later runs answer from TFX's cache what did not change."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from wine import HERE, Node, Winery
 
 
 @dataclass(frozen=True)
@@ -44,3 +45,23 @@ def blocked(tmp_path_factory: pytest.TempPathFactory) -> DemoRun:
 def pushed(blocked: DemoRun) -> DemoRun:
     """A second run of the same pipeline with limits that the candidate meets."""
     return run_digits(blocked.root, "--min-accuracy", "0.8", "--max-accuracy-drop", "0.15")
+
+
+@pytest.fixture(scope="session")
+def winery(tmp_path_factory: pytest.TempPathFactory) -> Winery:
+    return Winery(tmp_path_factory.mktemp("wine"))
+
+
+@pytest.fixture(scope="session")
+def stock(winery: Winery) -> dict[str, Node]:
+    """The nodes of a plain TFX pipeline that ran."""
+    winery.launch(winery.create(HERE / "stock" / "pipeline.py", HERE / "stock" / "model" / "wine_model.py", "stock"))
+    return {name: winery.node(name) for name in ("Transform", "Trainer", "Pusher")}
+
+
+@pytest.fixture(scope="session")
+def edge(winery: Winery, stock: dict[str, Node]) -> dict[str, Node]:
+    """The nodes of the same pipeline with tfx-edge's components, run after it."""
+    winery.launch(winery.create(HERE / "edge" / "pipeline.py", HERE / "edge" / "model" / "wine_model.py", "edge"))
+    names = ("Transform", "Trainer", "LiteConverter", "Quantizer", "EdgeEvaluator", "Pusher")
+    return {name: winery.node(name) for name in names}

@@ -9,11 +9,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tfx_edge.devices import local
-from tfx_edge.devices.local import fingerprint, infer, measure
+from tfx_edge.devices import batches, local
+from tfx_edge.devices.local import Local, fingerprint, infer, measure
 from tfx_edge.devices.measurement import Measurement, ProcessRun
+from tfx_edge.devices.target import RunOptions
 from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
 
+GOOD_RUN = {
+    "samples_ns": [5], "first_invoke_ns": 5, "load_ns": 5, "peak_memory_bytes": 5, "import_memory_bytes": 5,
+    "cores": [0],
+}  # fmt: skip
 FEATURES = np.random.default_rng(1).normal(scale=2, size=(7, 8)).astype(np.float32)
 
 
@@ -55,6 +60,9 @@ def models(tmp_path_factory):
     def mixed(amount, counts):
         return {"total": amount + tf.cast(tf.reduce_sum(counts, axis=1, keepdims=True), tf.float32)}
 
+    def total(a, b):
+        return {"y": tf.reduce_sum(a) + tf.reduce_sum(b, keepdims=True)}
+
     def choose(x):
         return {"y": tf.cond(tf.reduce_sum(x) > 0, lambda: x * 2, lambda: tf.sin(x))}
 
@@ -68,6 +76,7 @@ def models(tmp_path_factory):
         "float": save("float", classify, row(1, 8, name="features")),
         "int8": save("int8", classify, row(1, 8, name="features"), change=integers_only),
         "dynamic": save("dynamic", classify, row(None, 8, name="features")),
+        "two_batches": save("two_batches", total, row(2, 3, name="a"), row(4, 3, name="b")),
         "batch4": save("batch4", classify, row(4, 8, name="features")),
         # A module that does not own the variables makes the converter drop the signature.
         "unsigned": save("unsigned", classify, row(1, 8, name="features"), owns=()),
@@ -142,7 +151,7 @@ class TestInfer:
 
     @pytest.mark.parametrize(("bound", "value"), [("CHUNK_EXAMPLES", 4), ("CHUNK_BYTES", 100)])
     def test_batches_stream_in_order_and_in_bounded_chunks(self, models, monkeypatch, bound, value):
-        monkeypatch.setattr(local, bound, value)
+        monkeypatch.setattr(batches, bound, value)
         drawn = []
 
         def source():
@@ -218,9 +227,15 @@ class TestInfer:
         with pytest.raises(DataError, match=message):
             run_one(getattr(models, model), batch)
 
-    def test_a_fixed_batch_is_refused_with_the_way_out(self, models):
-        with pytest.raises(ModelError, match=r"features: \[4, 8\]\); convert it for batch 1"):
-            run_one(models.batch4, {"features": FEATURES})
+    def test_a_fixed_batch_answers_any_number_of_examples(self, models):
+        for count in (1, 4, 7):
+            outputs = run_one(models.batch4, {"features": FEATURES[:count]})
+            np.testing.assert_allclose(outputs["scores"], models.dense(FEATURES[:count]).numpy(), atol=1e-6)
+
+    def test_inputs_of_different_fixed_batches_are_refused(self, models):
+        batch = {"a": np.ones((2, 3)), "b": np.ones((2, 3))}
+        with pytest.raises(ModelError, match=r"no first dimension in common.*a: \[2, 3\], b: \[4, 3\]"):
+            run_one(models.two_batches, batch)
 
     def test_an_output_without_a_row_per_example_is_refused(self, models):
         with pytest.raises(ModelError, match=r"output 'y' of .* has shape \(\) for 1 example"):
@@ -271,6 +286,94 @@ class TestMeasure:
     def test_arguments_out_of_range_are_refused(self, models, wrong):
         with pytest.raises(ConfigError, match="must be at least 1"):
             measure(models.float, **wrong)
+
+
+class TestLocal:
+    def test_latency_is_of_one_process(self, models):
+        run, environment = Local().latency(models.float, RunOptions(runs=23, warmup=3))
+
+        assert len(run.samples_ns) == 23
+        assert len(run.cores) == 1
+        assert run.peak_memory_bytes > run.import_memory_bytes > 10e6
+        assert environment["num_threads"] == 1
+
+    def test_two_models_are_timed_in_one_process_on_one_core(self, models):
+        pair, environment = Local().compare(models.float, models.int8, RunOptions(runs=23, warmup=3))
+
+        for run in (pair.candidate, pair.baseline):
+            assert len(run.samples_ns) == 23
+            assert min(run.samples_ns) > 0 < run.first_invoke_ns
+            assert run.load_ns > 0
+        assert pair.candidate.samples_ns != pair.baseline.samples_ns
+        assert pair.candidate.cores == pair.baseline.cores
+        assert len(pair.candidate.cores) == 1
+        assert pair.candidate.peak_memory_bytes == pair.baseline.peak_memory_bytes
+        assert {"kernel", "baseline_kernel", "num_threads", "processor"} <= environment.keys()
+
+    def test_slow_models_are_timed_fewer_times_but_in_turns(self, models):
+        pair, _ = Local().compare(models.float, models.int8, RunOptions(runs=10**8, warmup=10**8, max_seconds=0.2))
+
+        counts = [len(run.samples_ns) for run in (pair.candidate, pair.baseline)]
+        assert 0 < min(counts) <= max(counts) <= min(counts) + 10 < 10**8
+
+    @pytest.mark.parametrize(("kernel", "used"), [("default", "xnnpack"), ("builtin", "builtin")])
+    def test_the_kernel_that_was_used_is_recorded(self, models, kernel, used):
+        options = RunOptions(runs=1, warmup=0, kernel=kernel)
+        _, alone = Local().latency(models.float, options)
+        _, both = Local().compare(models.float, models.float, options)
+        assert (alone["kernel"], both["kernel"], both["baseline_kernel"]) == (used, used, used)
+
+    def test_outputs_are_those_of_the_function(self, models):
+        (outputs,) = Local().infer(models.float, [{"features": FEATURES}], 60)
+        np.testing.assert_array_equal(outputs["scores"], run_one(models.float, {"features": FEATURES})["scores"])
+
+    def test_it_offers_what_it_does(self):
+        assert {"latency", "memory", "compare", "infer"} == Local.OFFERS
+        assert Local().fingerprint() == fingerprint()
+        with pytest.raises(DeviceError, match="a target of kind Local cannot tell the size of a tensor arena"):
+            Local().arena_bytes("model.tflite", 1)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (RunOptions(runs=0), "runs and num_threads must be at least 1"),
+            (RunOptions(kernel="gpu"), "kernel must be one of default, builtin, but it is 'gpu'"),
+        ],
+    )
+    def test_options_out_of_range_are_refused(self, models, options, message):
+        with pytest.raises(ConfigError, match=message):
+            Local().compare(models.float, models.float, options)
+
+    @pytest.mark.parametrize("broken_is_candidate", [True, False])
+    def test_a_comparison_names_the_model_that_fails(self, models, tmp_path, broken_is_candidate):
+        def compare(broken, **options):
+            roles = (broken, models.float) if broken_is_candidate else (models.float, broken)
+            return Local().compare(*roles, RunOptions(**options))
+
+        with pytest.raises(ModelError, match=r"no model file at .*nothing\.tflite"):
+            compare(tmp_path / "nothing.tflite")
+        with pytest.raises(ModelError, match=r"cannot load .*truncated\.tflite: "):
+            compare(models.truncated)
+        with pytest.raises(DeviceError, match=r"crashed \(SIGSEGV\) while running .*cond\.tflite"):
+            compare(models.endless_recursion)
+        with pytest.raises(DeviceError, match=r"did not finish compare of .*forever\.tflite.* within 2 s"):
+            compare(models.forever, timeout_s=2)
+
+    @pytest.mark.parametrize(
+        ("answer", "message"),
+        [
+            ({}, "nonsense: KeyError"),
+            ({"candidate": "fast", "baseline": "slow"}, "nonsense: TypeError"),
+            ({"candidate": GOOD_RUN, "baseline": GOOD_RUN}, "did not say what it is"),
+            ({"candidate": GOOD_RUN, "baseline": GOOD_RUN | {"samples_ns": [-1]}, "environment": {}}, "not positive"),
+        ],
+    )
+    def test_a_comparison_that_is_nonsense_is_refused(self, models, monkeypatch, answer, message):
+        script = f"import sys, json; open(json.load(open(sys.argv[1]))['result'], 'w').write({json.dumps(answer)!r})"
+        monkeypatch.setattr(local, "RUNNER", (sys.executable, "-c", script))
+
+        with pytest.raises(DeviceError, match=message):
+            Local().compare(models.float, models.float, RunOptions())
 
 
 class TestFailures:
@@ -373,10 +476,7 @@ class TestMeasurement:
         "change", [{"samples_ns": []}, {"samples_ns": [0]}, {"load_ns": "soon"}, {"peak_memory_bytes": 0}]
     )
     def test_nonsense_is_refused(self, change):
-        good = {
-            "samples_ns": [5], "first_invoke_ns": 5, "load_ns": 5, "peak_memory_bytes": 5, "import_memory_bytes": 5,
-            "cores": [0], "environment": {},
-        }  # fmt: skip
+        good = GOOD_RUN | {"environment": {}}
         assert Measurement.from_results([good]).latency_min_ms == 5e-6
         with pytest.raises(DeviceError, match="nonsense"):
             Measurement.from_results([good | change])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import lite_models
+import numpy as np
 import pytest
 
 from tfx_edge.errors import DataError, ModelError
@@ -36,6 +37,16 @@ def test_int8_leaves_no_operator_in_float(float_file: Path) -> None:
     _, model = quantize(float_file, "int8", lite_models.images())
     assert model.precision == "int8"
     assert not model.float_ops
+
+
+@pytest.mark.parametrize(("mode", "steps"), [("int8", 255), ("int16x8", 65535)])
+def test_the_range_of_a_tensor_covers_every_calibration_example(float_file: Path, mode: str, steps: int) -> None:
+    (image, *_) = lite_models.images()
+    values = [-3.0, 2.0, 0.1, 0.2, 0.3]
+    examples = [{name: np.full_like(pixels, value) for name, pixels in image.items()} for value in values]
+    _, model = quantize(float_file, mode, examples)
+    assert model.inputs[0].scale is not None
+    assert model.inputs[0].scale * steps >= 4.99
 
 
 def test_int8_without_calibration_examples_is_refused(float_file: Path) -> None:

@@ -1,0 +1,228 @@
+"""What to try next when a model is not blessed: one sentence for each constraint that binds.
+
+The advice is a table by what was bounded and by what was already done, cheapest recipe first. Its figures come from
+digits and MobileNet models measured with this package; they say where to look, not what will happen.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from tfx_edge.gate.claims import listed
+
+Check = Mapping[str, Any]
+
+_BITS_BY_MODE = {"dynamic_int8": 8, "int4_weights": 4}  # weights after it, from the cheapest recipe on
+_NOTE = {"dynamic_int8": "or 'int8', of the same size", "int4_weights": "with activations in float"}
+_MILDER = {
+    "int4_weights": "Quantizer mode 'dynamic_int8' keeps 8 bits of each weight",
+    "dynamic_int8": "Quantizer mode 'float16' keeps nearly all of each weight, at twice the size",
+    "int8": "Quantizer mode 'qat' before LiteConverter learns to live with the rounding; 'int16x8' keeps finer "
+    "activations, but is 25 times slower on x86",
+    "int16x8": "Quantizer mode 'dynamic_int8' keeps activations in float",
+    "qat": "train the Quantizer with mode 'qat' for more epochs, or use 'int16x8', which is 25 times slower on x86",
+    "float16": "float16 weights lose next to nothing, so look at the float model: retrain it",
+}
+_FASTER = {
+    "float32": "Quantizer mode 'int8' computes in integers",
+    "float16 weights": "Quantizer mode 'int8' computes in integers; float16 weights are computed with in float",
+    "dynamic int8": "Quantizer mode 'int8' spares the activations the way between float and integers",
+    "int8 weights": "Quantizer mode 'int8' computes in integers; int8 weights alone are computed with in float",
+    "int4 weights": "Quantizer mode 'int8' computes in integers; int4 weights alone are computed with in float",
+    "int16x8": "Quantizer mode 'int8' is 25 times faster on x86 than int16x8",
+    "mixed": "make the whole model integer: operators in float cost conversions on both sides",
+}
+_CONTRACT = {
+    "flex_ops": "replace {flex} by what TFLite's builtin operators can compute",
+    "custom_ops": "replace {custom}, or name it in allow_custom if the target's runtime has it",
+    "float_islands": "replace {floats} by operators with an integer kernel, or quantize with mode 'int8' or 'qat'",
+    "claimed_quantization": "choose a Quantizer mode that the model's operators have kernels for, or leave it out",
+    "precision": "choose the Quantizer mode that gives the wanted precision",
+    "ops": "change the layers that become operators which the target lacks",
+    "edge_json": "make the model with LiteConverter or Quantizer, and keep edge.json beside it",
+    "sha256": "run the last step again: the file was changed after it was made",
+    "claimed_pruning": "set preserve_sparsity in the 'qat' Quantizer after Pruner, or leave Pruner out",
+    "sparsity_min": "raise Pruner's final_sparsity; zeros save bytes only after gzip, and no time",
+}
+_CONSEQUENCES = ("claimed_quantization", "precision")  # of operators in float, where there are any
+_MOST_WIDTHS = 100  # an interval this much wider than its distance to the limit takes 10,000 times the samples
+_NARROWER = "distill into a narrower student (Distiller), in widths that are multiples of 8 or 16, XNNPACK's steps"
+
+
+@dataclass(frozen=True)
+class _Known:
+    """What is known about the model."""
+
+    inspection: Mapping[str, Any]
+    steps: Sequence[Mapping[str, Any]]
+    operators: Sequence[Mapping[str, Any]] = field(default_factory=tuple)
+
+    @property
+    def precision(self) -> str:
+        return str(self.inspection.get("precision", ""))
+
+    def recipe(self, component: str) -> Mapping[str, Any] | None:
+        """The recipe of the last step of a component."""
+        return next((s.get("recipe") or {} for s in reversed(self.steps) if s.get("component") == component), None)
+
+
+def remedy(
+    checks: Iterable[Check],
+    inspection: Mapping[str, Any] | None = None,
+    steps: Sequence[Mapping[str, Any]] = (),
+    operators: Sequence[Mapping[str, Any]] | None = None,
+) -> str | None:
+    """Says what to try next.
+
+    Args:
+      checks: the checks of a verdict as in ``report.json``; those that passed do not count.
+      inspection: ``LiteModel.to_dict()`` of the candidate.
+      steps: the steps that made it, oldest first.
+      operators: its operators with ``name`` and ``time_ms``, where they were profiled.
+
+    Returns:
+      Sentences, failures first, each topic once; None if there is nothing to advise.
+    """
+    known = _Known(inspection or {}, steps, operators or ())
+    binding = sorted((c for c in checks if c["outcome"] != "pass"), key=lambda check: check["outcome"] != "fail")
+    topics: dict[str, list[Check]] = {}
+    for check in binding:
+        topics.setdefault(_topic(check), []).append(check)
+    if "contract float_islands" in topics:
+        topics = {topic: group for topic, group in topics.items() if topic.split()[-1] not in _CONSEQUENCES}
+    sentences = [_sentence(topic, group, known) for topic, group in topics.items()]
+    return " ".join(dict.fromkeys(sentence for sentence in sentences if sentence)) or None
+
+
+def _topic(check: Check) -> str:
+    metric = str(check["metric"])
+    if check["kind"] == "contract":
+        return f"contract {'float_islands' if metric == 'max_float_ops' else metric}"
+    if metric in ("size_bytes", "gzip_bytes"):
+        return metric
+    if metric.startswith("latency_"):
+        return "latency"
+    return "memory" if metric.endswith("_bytes") else "quality"
+
+
+def _sentence(topic: str, checks: Sequence[Check], known: _Known) -> str | None:
+    if topic.startswith("contract "):
+        return _contract(topic.removeprefix("contract "), known)
+    checks = sorted(
+        (check for check in checks if check.get("value") is not None),  # without a figure, its reason says why
+        key=lambda check: (check["outcome"] == "fail", _overshoot(check)),
+        reverse=True,
+    )
+    if not checks:
+        return None
+    worst = checks[0]
+    label, advise = _ADVICE[topic]
+    advice = f"{label}: {advise(checks, known)}."
+    if worst["outcome"] == "fail":
+        return advice
+    more = _more_samples(topic, worst)
+    return f"{more} {advice}" if _overshoot(worst) > 0 else more
+
+
+def _contract(rule: str, known: _Known) -> str | None:
+    names = {
+        key: listed(dict.fromkeys(str(op["name"]) for kind in kinds for op in known.inspection.get(kind, ())))
+        for key, kinds in {
+            "flex": ["flex_ops"],
+            "custom": ["custom_ops"],
+            "floats": ["float_ops", "hybrid_ops"],
+        }.items()
+    }
+    if rule not in _CONTRACT:
+        return None
+    return f"Contract: {_CONTRACT[rule].format(**{key: text or 'the operators' for key, text in names.items()})}."
+
+
+def _more_samples(topic: str, check: Check) -> str:
+    value, limit = float(check["value"]), check["limit"]
+    bound = check.get("low") if value > limit else check.get("high")
+    gap = abs(value - limit)
+    what = "a longer time budget" if topic == "latency" else "more evaluation examples"
+    widths = abs(bound - value) / gap if bound is not None and gap else math.inf
+    if not widths < _MOST_WIDTHS:
+        return f"{check['metric']}: the figure is too close to its limit for any number of samples; move the limit."
+    times = max(2, math.ceil(round(widths**2, 6)))
+    return f"{check['metric']}: give it {what}, about {times:,} times as much, to tell it from its limit."
+
+
+def _smaller(checks: Sequence[Check], known: _Known) -> str:
+    check = checks[0]
+    size, compressed = float(check["value"]), check["metric"] == "gzip_bytes"
+    if check["kind"] == "max_ratio":
+        size = float(known.inspection.get(check["metric"], math.nan))
+        limit = size * check["limit"] / check["value"] if check["value"] else 0.0
+    else:
+        limit = check["limit"]
+    weights = known.inspection.get("weights") or ()
+    for mode, bits in _BITS_BY_MODE.items():
+        spared = sum(w["size_bytes"] - min(w["size_bytes"], math.ceil(w["elements"] * bits / 8)) for w in weights)
+        if spared and size - spared <= limit:
+            return f"Quantizer mode '{mode}' ({_NOTE[mode]}) would spare about {spared:,} bytes, which is enough"
+    if compressed and known.recipe("Pruner") is None:
+        return (
+            "Pruner with final_sparsity 0.5 before conversion (zeros compress); in a 'qat' Quantizer preserve_sparsity"
+        )
+    quantized = any(w["quantized"] for w in weights)
+    first = "" if quantized or not weights else "Quantizer alone is not enough; "
+    return f"{first}{_NARROWER}"
+
+
+def _milder(checks: Sequence[Check], known: _Known) -> str:
+    advice = []
+    pruner, quantizer = known.recipe("Pruner"), known.recipe("Quantizer")
+    if pruner:
+        advice.append(f"lower Pruner's final_sparsity from {pruner.get('final_sparsity')}, or prune for more epochs")
+    if quantizer and quantizer.get("mode") in _MILDER:
+        advice.append(_MILDER[quantizer["mode"]])
+    if not advice and known.recipe("Distiller") is not None:
+        advice.append("distill into a wider student, or for more epochs")
+    if not advice:
+        advice.append("no step has cost any quality that a milder one could save: retrain the float model")
+    where = next((check["slice"] for check in checks if check.get("slice")), None)
+    if where:
+        named = ", ".join(f"{feature}={value}" for feature, value in where.items())
+        advice.append(f"the worst slice is {named}: more training examples of it, or calibration examples from it")
+    return "; ".join(advice)
+
+
+def _faster(_: Sequence[Check], known: _Known) -> str:
+    advice = [_FASTER.get(known.precision, _NARROWER)]
+    timed = [op for op in known.operators if op.get("time_ms")]
+    if timed:
+        slowest, total = max(timed, key=lambda op: op["time_ms"]), sum(op["time_ms"] for op in timed)
+        share = slowest["time_ms"] / total
+        advice.append(f"{slowest['name']} takes {share:.0%} of the time, so start with the layers that become it")
+    if known.recipe("Pruner") is not None:
+        advice.append("zeros give no speed")
+    return "; ".join(advice)
+
+
+def _leaner(_: Sequence[Check], known: _Known) -> str:
+    if known.precision in _FASTER and known.precision != "int16x8":
+        return "Quantizer mode 'int8' takes a quarter of the memory for activations"
+    return f"narrow the first layers, whose activations are the largest, or {_NARROWER}"
+
+
+def _overshoot(check: Check) -> float:
+    value, limit = check.get("value"), check.get("limit")
+    if value is None or limit is None or not math.isfinite(value):
+        return 0.0
+    excess = limit - value if check["kind"] == "min" else value - limit
+    return excess / abs(limit) if limit else excess
+
+
+_ADVICE: dict[str, tuple[str, Callable[[Sequence[Check], _Known], str]]] = {
+    "size_bytes": ("Size", _smaller),
+    "gzip_bytes": ("Compressed size", _smaller),
+    "latency": ("Latency", _faster),
+    "memory": ("Memory", _leaner),
+    "quality": ("Quality", _milder),
+}

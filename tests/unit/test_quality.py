@@ -1,0 +1,369 @@
+"""Quality from real files and records: both roads, slices, and what must never pass for a figure."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import lite_models
+import numpy as np
+import pytest
+
+from tfx_edge.devices.loaded_model import LoadedModel
+from tfx_edge.errors import ConfigError, DataError, DeviceError, EdgeError, ModelError
+from tfx_edge.gate.batched_model import BatchedModel
+from tfx_edge.gate.example_files import ExampleFiles
+from tfx_edge.gate.output_kind import gives_probabilities
+from tfx_edge.gate.own_metrics import own_metrics
+from tfx_edge.gate.quality import Quality, QualityOptions, evaluate_quality
+
+SCHEMA = """
+feature {
+  name: "image" type: FLOAT presence { min_fraction: 1 } shape { dim { size: 8 } dim { size: 8 } dim { size: 1 } }
+}
+feature { name: "label" type: INT presence { min_fraction: 1 } shape { } }
+feature { name: "site" type: BYTES }
+feature { name: "device" type: INT presence { min_fraction: 1 } shape { } }
+"""
+EXAMPLES = 600
+RUNNER = ["--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"]
+
+
+def schema() -> bytes:
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    return text_format.Parse(SCHEMA, schema_pb2.Schema()).SerializeToString()
+
+
+def examples() -> dict[str, np.ndarray]:
+    """Images, the float model's own answers as labels (some of them wrong), three sites, one of them rare."""
+    rng = np.random.default_rng(0)
+    images = rng.random((EXAMPLES, 8, 8, 1), dtype=np.float32)
+    sites = np.array([b"north", b"south", b"rare"])[np.where(np.arange(EXAMPLES) < 20, 2, np.arange(EXAMPLES) % 2)]
+    return {"image": images, "site": sites, "device": np.arange(EXAMPLES) % 3}
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("models")
+    contents = {"float": lite_models.float32(), "int8": lite_models.int8(), "any": lite_models.any_batch()}
+    return {name: lite_models.write(folder, content, name) for name, content in contents.items()}
+
+
+@pytest.fixture(scope="module")
+def data(models: dict[str, Path]) -> dict[str, np.ndarray]:
+    features = examples()
+    answers = LoadedModel(str(models["float"]), 1).run({"image": features["image"]})
+    labels = next(iter(answers.values())).argmax(axis=1)
+    wrong = np.random.default_rng(1).random(EXAMPLES) < 0.2
+    return {**features, "label": np.where(wrong, (labels + 1) % 10, labels)}
+
+
+@pytest.fixture(scope="module")
+def shards(data: dict[str, np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    import tensorflow as tf
+
+    folder = tmp_path_factory.mktemp("examples")
+    files = [str(folder / f"part-{number}.gz") for number in range(3)]
+    for number, file in enumerate(files):
+        with tf.io.TFRecordWriter(file, "GZIP") as writer:
+            for row in range(number, EXAMPLES, 3):
+                writer.write(record({name: values[row] for name, values in data.items()}))
+    return files
+
+
+def record(values: dict[str, Any]) -> bytes:
+    import tensorflow as tf
+
+    kinds = {
+        "f": lambda v: tf.train.Feature(float_list=tf.train.FloatList(value=v)),
+        "i": lambda v: tf.train.Feature(int64_list=tf.train.Int64List(value=v)),
+        "S": lambda v: tf.train.Feature(bytes_list=tf.train.BytesList(value=v)),
+    }
+    features = {}
+    for name, value in values.items():
+        array = np.asarray(value).reshape(-1)
+        features[name] = kinds[array.dtype.kind](array.tolist())
+    return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
+
+
+def source(files: list[str]) -> ExampleFiles:
+    return ExampleFiles(tuple(files), schema(), "label")
+
+
+def batches(data: dict[str, np.ndarray], size: int = 128) -> Any:
+    def read() -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        for start in range(0, len(data["label"]), size):
+            batch = {name: values[start : start + size] for name, values in data.items()}
+            labels = batch.pop("label")
+            yield batch, labels
+
+    return read
+
+
+def options(**changes: Any) -> QualityOptions:
+    return QualityOptions(**{"metrics": ["accuracy", "log_loss", "macro_f1"], "batch_size": 64, **changes})
+
+
+def run(
+    models: dict[str, Path], where: Any, settings: QualityOptions | None = None, candidate: str = "int8"
+) -> Quality:
+    return evaluate_quality(models[candidate], models["float"], where, settings or options(), pipeline_args=RUNNER)
+
+
+def test_beam_and_plain_batches_give_the_same_report(models, shards, data, tmp_path):
+    settings = options(slices=["site", "device", ["site", "device"], "label"], min_slice_size=50)
+    found, expected = run(models, source(shards), settings), run(models, batches(data), settings)
+
+    def comparable(quality: Quality) -> tuple[Any, ...]:
+        whole = quality.to_dict()
+        return whole["examples"], sorted(json.dumps(part["slice"]) for part in whole["slices"]), whole["metrics"].keys()
+
+    assert found.examples == EXAMPLES
+    assert comparable(found)[0] == comparable(expected)[0]
+    by_slice = {json.dumps(part.slice): part for part in expected.slices if "label" not in part.slice}
+    for part in found.slices:
+        if "label" in part.slice:
+            continue
+        other = by_slice[json.dumps(part.slice)]
+        assert (part.examples, part.skipped) == (other.examples, other.skipped)
+        for name, comparison in part.metrics.items():
+            mine, theirs = comparison.candidate, other.metrics[name].candidate
+            assert (mine.value, mine.low, mine.high) == pytest.approx((theirs.value, theirs.low, theirs.high))
+    assert sum(part.examples for part in found.slices if part.slice.keys() == {"label"}) == EXAMPLES
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_figures_are_those_of_the_models_run_one_by_one(models, shards, data):
+    found = run(models, source(shards)).metrics["accuracy"]
+    hits = {}
+    for name in ("int8", "float"):
+        scores = next(iter(LoadedModel(str(models[name]), 1).run({"image": data["image"]}).values()))
+        hits[name] = scores.argmax(axis=1) == data["label"]
+    assert found.candidate.value == pytest.approx(hits["int8"].mean())
+    assert found.baseline.value == pytest.approx(hits["float"].mean())
+    assert found.drop.value == pytest.approx(hits["float"].mean() - hits["int8"].mean())
+    assert found.drop.low < found.drop.value < found.drop.high
+    assert found.drop.high - found.drop.low < (found.candidate.high - found.candidate.low) / 2, "pairing is worth much"
+
+
+def test_slices_know_their_values_sizes_and_stricter_bounds(models, shards):
+    found = run(models, source(shards), options(metrics=["accuracy"], slices=["site"], min_slice_size=100))
+    sizes = {part.slice["site"]: (part.examples, part.skipped) for part in found.slices}
+    assert sizes == {
+        "north": (290, None),
+        "south": (290, None),
+        "rare": (20, "20 examples are fewer than min_slice_size 100"),
+    }
+    loose = run(models, source(shards), options(metrics=["accuracy"], slices=["site"], correction="none"))
+    for strict_part, loose_part in zip(found.slices, loose.slices, strict=True):
+        if not strict_part.skipped:
+            strict, plain = strict_part.metrics["accuracy"].drop, loose_part.metrics["accuracy"].drop
+            assert strict.low < plain.low
+            assert plain.high < strict.high
+
+
+def test_an_example_without_the_feature_is_a_slice_of_its_own(models, data, tmp_path):
+    import tensorflow as tf
+
+    file = str(tmp_path / "part")
+    with tf.io.TFRecordWriter(file) as writer:
+        for row in range(90):
+            values = {name: array[row] for name, array in data.items()}
+            if row % 3 == 0:
+                del values["site"]
+            writer.write(record(values))
+    found = run(models, source([file]), options(metrics=["accuracy"], slices=["site"], min_slice_size=1))
+    sizes = {part.slice["site"]: part.examples for part in found.slices}
+    assert sizes[None] == 30
+    assert sum(sizes.values()) == 90
+
+
+def test_own_metrics_run_on_workers_and_here(models, shards, data):
+    def top_score(labels, outputs):
+        return outputs.max(axis=1)
+
+    def worst_class(labels, outputs):
+        right = outputs.argmax(axis=1) == labels
+        return min(right[labels == label].mean() for label in np.unique(labels))
+
+    own = own_metrics(
+        {
+            "top_score": {"function": top_score, "better": "higher", "per_example": True, "low": 0.0, "high": 1.0},
+            "worst_class": {"function": worst_class, "better": "higher", "low": 0.0, "high": 1.0},
+        }
+    )
+    found = run(models, source(shards), options(metrics=list(own), own=own))
+    for comparison in found.metrics.values():
+        assert comparison.problem is None
+        assert comparison.candidate.low < comparison.candidate.value < comparison.candidate.high
+
+
+@pytest.mark.parametrize("name", ["float32", "int8", "dynamic_int8", "any_batch", "int8_float_io"])
+def test_a_batch_answers_as_its_examples_do_one_by_one(name, tmp_path, data):
+    path = str(lite_models.write(tmp_path, getattr(lite_models, name)()))
+    images = {"image": data["image"][:150]}
+    batched = BatchedModel(path, 64)
+    (found,), (expected,) = batched.run(images).values(), LoadedModel(path, 1).run(images).values()
+    assert batched.step == 64
+    assert found.shape == (150, 10)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=0 if name == "int8" else 1e-5)
+
+
+def test_a_model_whose_answers_depend_on_the_batch_runs_one_by_one(tmp_path):
+    """It adds up over the batch, so that in a batch every answer holds those before it."""
+    import tensorflow as tf
+
+    class Running(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
+        def serve(self, x):
+            return {"y": x * 2 + tf.cumsum(x, axis=0)}
+
+    module = Running()
+    path = lite_models.write(tmp_path, lite_models._from_saved_model(module, {"serving_default": module.serve}))
+    batched = BatchedModel(str(path), 32)
+    values = np.arange(40, dtype=np.float32).reshape(10, 4)
+    np.testing.assert_allclose(batched.run({"x": values})["y"], values * 3)
+    assert batched.step == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "probabilities"),
+    [("float32", True), ("int8", True), ("int8_float_io", True), ("lstm", False), ("float_island", False)],
+)
+def test_probabilities_are_known_by_the_operator_that_makes_them(name, probabilities):
+    assert gives_probabilities(getattr(lite_models, name)(), "probability") is probabilities
+
+
+class TestFailsClosed:
+    def test_no_examples(self, models, tmp_path):
+        import tensorflow as tf
+
+        file = str(tmp_path / "empty")
+        tf.io.TFRecordWriter(file).close()
+        for where in (source([]), source([file]), batches({"label": np.zeros(0, np.int64)})):
+            with pytest.raises(DataError, match=r"no examples|no files"):
+                run(models, where)
+
+    def test_a_truncated_or_absent_shard(self, models, shards, tmp_path):
+        cut = tmp_path / "cut.gz"
+        cut.write_bytes(Path(shards[0]).read_bytes()[:-3000])
+        for bad in (str(cut), str(tmp_path / "absent.gz")):
+            with pytest.raises(DataError, match="cannot be read"):
+                run(models, source([*shards, bad]))
+
+    def test_an_example_that_lacks_a_feature(self, models, data, tmp_path):
+        import tensorflow as tf
+
+        file = str(tmp_path / "part")
+        with tf.io.TFRecordWriter(file) as writer:
+            writer.write(record({"image": data["image"][0]}))
+        with pytest.raises(DataError, match="label"):
+            run(models, source([file]))
+
+    def test_lost_results_are_noticed(self, models, shards, monkeypatch):
+        from tfx_edge.gate import beam_scoring
+
+        original = beam_scoring._run
+
+        def lossy(plan, reader, files, arguments, folder):
+            original(plan, reader, files, arguments, folder)
+            Path(folder, "1.npz").unlink()
+
+        monkeypatch.setattr(beam_scoring, "_run", lossy)
+        with pytest.raises(DataError, match=r"the result of .*part-1.gz is missing or damaged.*examples were lost"):
+            run(models, source(shards))
+
+    def test_counts_that_do_not_match_are_noticed(self, models, shards, monkeypatch):
+        from tfx_edge.gate.scoring import Scorer
+
+        original = Scorer.add
+
+        def forgetful(self, features, labels):
+            keep = slice(0, len(labels) - 1)
+            original(self, {name: values[keep] for name, values in features.items()}, labels[keep])
+
+        monkeypatch.setattr(Scorer, "add", forgetful)
+        with pytest.raises(DataError, match=r"600 examples were read, but \d+ were kept for accuracy.*lost"):
+            run(models, source(shards))
+
+    def test_one_class_only(self, models, data):
+        found = run(models, batches({**data, "label": np.zeros(EXAMPLES, np.int64)}))
+        for comparison in found.metrics.values():
+            assert comparison.candidate is None
+            assert "all of class 0" in comparison.problem
+
+    def test_answers_that_are_not_numbers(self, models, data):
+        broken = {**data, "image": np.full_like(data["image"], np.nan)}
+        found = run(models, batches(broken), candidate="any")
+        assert "rows of outputs hold NaN or infinity" in found.metrics["accuracy"].problem
+
+    def test_labels_of_another_shape(self, models, data):
+        found = run(models, batches({**data, "label": np.zeros((EXAMPLES, 3), np.int64)}))
+        assert "labels have the shape" in found.metrics["accuracy"].problem
+
+    @pytest.mark.parametrize(
+        ("changes", "error", "told"),
+        [
+            ({"metrics": ["acuracy"]}, ConfigError, "no quality metric 'acuracy'; there are accuracy"),
+            ({"metrics": []}, ConfigError, "at least one metric"),
+            ({"confidence": 1.0}, ConfigError, "confidence between 0.5 and 1"),
+            ({"slices": ["country"]}, DataError, "'country' is not a feature of the examples"),
+            ({"slices": [["site", "site"]]}, ConfigError, "different names"),
+            ({"slices": ["image"]}, DataError, "cannot tell slices apart"),
+            ({"output": "logits"}, ConfigError, "the candidate: .* has no output 'logits'; it has"),
+        ],
+    )
+    def test_settings_that_cannot_work(self, models, shards, changes, error, told):
+        with pytest.raises(error, match=told):
+            run(models, source(shards), options(**changes))
+
+    def test_a_damaged_model(self, models, shards, tmp_path):
+        path = lite_models.write(tmp_path, models["int8"].read_bytes()[:-2000])
+        with pytest.raises(ModelError):
+            run({**models, "cut": path}, source(shards), candidate="cut")
+
+    def test_a_job_that_fails_becomes_a_reason(self, models, shards):
+        with pytest.raises(DeviceError, match="Beam job that scores the examples failed"):
+            evaluate_quality(models["int8"], None, source(shards), options(), pipeline_args=["--runner=NoSuchRunner"])
+
+    def test_several_outputs_must_be_named(self, tmp_path, data):
+        import tensorflow as tf
+
+        class Two(tf.Module):
+            @tf.function(input_signature=[tf.TensorSpec((1, 8, 8, 1), tf.float32, name="image")])
+            def serve(self, image):
+                flat = tf.reshape(image, (-1, 64))
+                return {"low": flat[:, :10], "high": flat[:, 10:20] * 2}
+
+        module = Two()
+        content = lite_models._from_saved_model(module, {"serving_default": module.serve})
+        path = lite_models.write(tmp_path, content)
+        with pytest.raises(ConfigError, match=r"outputs .*high.*name the one to score"):
+            evaluate_quality(path, None, batches(data), options())
+        found = evaluate_quality(path, None, batches(data), options(metrics=["accuracy"], output="high"))
+        expected = (data["image"].reshape(-1, 64)[:, 10:20].argmax(axis=1) == data["label"]).mean()
+        assert found.metrics["accuracy"].candidate.value == pytest.approx(expected)
+
+    def test_a_crash_stays_in_the_process_that_evaluates(self, models, shards, tmp_path):
+        """Beam's local runner works in the evaluating process, so a dying interpreter takes just that one along."""
+        script = tmp_path / "crash.py"
+        script.write_text(
+            "import os, sys\n"
+            "from pathlib import Path\n"
+            "from tfx_edge.gate import batched_model, quality, example_files\n"
+            "batched_model.BatchedModel.run = lambda self, features: os.abort()\n"
+            "files, schema, model = sys.argv[3:], bytes.fromhex(sys.argv[1]), Path(sys.argv[2])\n"
+            "source = example_files.ExampleFiles(tuple(files), schema, 'label')\n"
+            "quality.evaluate_quality(model, None, source, quality.QualityOptions(metrics=['accuracy']))\n"
+        )
+        command = [sys.executable, str(script), schema().hex(), str(models["int8"]), *shards]
+        assert subprocess.run(command, capture_output=True, check=False).returncode == -6
+
+    def test_every_refusal_is_one_of_ours(self):
+        assert all(issubclass(kind, EdgeError) for kind in (ConfigError, DataError, DeviceError, ModelError))
