@@ -45,7 +45,7 @@ USUAL = "mean of 20 runs"
 STATISTICS = ("min", "p50")
 PERCENT = {"min": 0, "p50": 50, "p90": 90}
 
-# One process on each core, and one that comes and goes: other people's jobs on a shared machine. They end with this one.
+# A process for each core, and one that comes and goes: other people's jobs on a shared machine. They end with this one.
 STEADY = """
 import os, numpy as np
 parent, a = os.getppid(), np.random.rand(256, 256)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -72,13 +73,14 @@ class ShardReader:
         import tensorflow as tf
 
         spec = _parsing_spec(self.schema, {self.label_key, *self.inputs, *self.slice_features})
+        sparse = {name for name, kind in spec.items() if isinstance(kind, tf.io.SparseFeature)}
         records = tf.data.TFRecordDataset([file], "GZIP" if file.endswith(".gz") else "").batch(self.batch_size)
         parsed = records.map(lambda batch: (tf.size(batch), tf.io.parse_example(batch, spec)), num_parallel_calls=2)
         try:
             for count, features in parsed.prefetch(4):
-                arrays = {name: _dense(name, features[name], int(count)) for name in self.inputs}
+                arrays = {name: _dense(name, features[name], name in sparse) for name in self.inputs}
                 arrays |= {name: _single(name, features[name], int(count)) for name in self.slice_features}
-                yield int(count), arrays, _dense(self.label_key, features[self.label_key], int(count))
+                yield int(count), arrays, _dense(self.label_key, features[self.label_key], self.label_key in sparse)
         except tf.errors.OpError as error:
             raise DataError(f"{file} cannot be read by its schema: {error.message[:500]}") from error
 
@@ -112,10 +114,10 @@ def _parsing_spec(schema: bytes, names: set[str]) -> dict[str, Any]:
         raise DataError(f"a feature of the schema cannot be read: {error}") from error
 
 
-def _dense(name: str, value: Any, examples: int) -> np.ndarray:
+def _dense(name: str, value: Any, sparse: bool) -> np.ndarray:
     """An array of shape (examples, ...) from a tensor of any kind.
 
-    Lists of any length become rows where all have as many values, and sparse features are filled up with zeros.
+    Lists become rows where all have as many values; a feature that is sparse by its schema is filled up with zeros.
     """
     if hasattr(value, "numpy") and not hasattr(value, "dense_shape") and not hasattr(value, "row_splits"):
         return value.numpy()
@@ -123,7 +125,7 @@ def _dense(name: str, value: Any, examples: int) -> np.ndarray:
         raise DataError(f"the feature {name!r} is ragged, and a .tflite takes rows of one length; pad it in Transform")
     shape = tuple(value.dense_shape.numpy())
     indices, values = value.indices.numpy(), value.values.numpy()
-    if len(values) != math.prod(shape):
+    if not sparse and len(values) != math.prod(shape):
         raise DataError(
             f"the feature {name!r} has up to {shape[-1]} values, but not as many in every example; fill it up to a "
             "fixed shape in Transform (tft.sparse_tensor_to_dense_with_shape) or give an input_fn"
@@ -136,7 +138,7 @@ def _dense(name: str, value: Any, examples: int) -> np.ndarray:
 def _single(name: str, value: Any, examples: int) -> np.ndarray:
     """A slice feature of shape (examples, ...), masked where an example has no value."""
     if not hasattr(value, "dense_shape"):
-        return _dense(name, value, examples)
+        return _dense(name, value, sparse=False)
     rows, values = value.indices.numpy()[:, 0], value.values.numpy()
     counts = np.bincount(rows, minlength=examples)
     if counts.max(initial=0) > 1:

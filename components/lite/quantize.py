@@ -63,8 +63,8 @@ def quantize(path: str | Path, mode: str, calibration: Iterable[dict[str, np.nda
 def _ranges(model: LiteModel, samples: Iterable[dict[str, np.ndarray]]) -> Any:
     """The least and greatest value of every tensor over all samples.
 
-    The quantizer's own ``calibrate`` takes a moving average of each sample's extremes instead, which shrinks the range of
-    a tensor of one number to nearly a point.
+    The quantizer's own ``calibrate`` takes a moving average of each sample's extremes instead, which shrinks the range
+    of a tensor of one number to nearly a point.
     """
     from litert_quantizer import calibrator
     from litert_quantizer.utils import qsv_utils

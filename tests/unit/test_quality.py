@@ -149,7 +149,6 @@ def test_figures_are_those_of_the_models_run_one_by_one(models, shards, data):
     assert found.baseline.value == pytest.approx(hits["float"].mean())
     assert found.drop.value == pytest.approx(hits["float"].mean() - hits["int8"].mean())
     assert found.drop.low < found.drop.value < found.drop.high
-    assert found.drop.high - found.drop.low < (found.candidate.high - found.candidate.low) / 2, "pairing is worth much"
 
 
 def test_slices_know_their_values_sizes_and_stricter_bounds(models, shards):
@@ -182,6 +181,55 @@ def test_an_example_without_the_feature_is_a_slice_of_its_own(models, data, tmp_
     sizes = {part.slice["site"]: part.examples for part in found.slices}
     assert sizes[None] == 30
     assert sum(sizes.values()) == 90
+
+
+VARIED = """
+feature { name: "label" type: INT presence { min_fraction: 1 } shape { } }
+feature { name: "x" type: FLOAT }
+feature { name: "at" type: INT int_domain { min: 0 max: 3 } }
+feature { name: "value" type: FLOAT }
+sparse_feature {
+  name: "s" index_feature { name: "at" } value_feature { name: "value" }
+}
+"""
+
+
+@pytest.mark.parametrize("feature", ["x", "s"])
+def test_lists_and_sparse_features_are_decoded_as_the_schema_says(feature, tmp_path):
+    """Every example has four values of x; of s it has two, at places of its own."""
+    import tensorflow as tf
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    rng = np.random.default_rng(0)
+    x, places = rng.random((50, 4), np.float32), np.sort(rng.permuted(np.tile(np.arange(4), (50, 1)), axis=1)[:, :2])
+    file = str(tmp_path / "part")
+    with tf.io.TFRecordWriter(file) as writer:
+        for row in range(50):
+            writer.write(record({"label": row % 2, "x": x[row], "at": places[row], "value": x[row, :2]}))
+    parsed = text_format.Parse(VARIED, schema_pb2.Schema()).SerializeToString()
+    reader = ExampleFiles((file,), parsed, "label").reader([(feature,)], [], 32)
+    found = np.concatenate([features[feature] for _, features, _ in reader.batches(file)])
+    expected = x
+    if feature == "s":
+        expected = np.zeros_like(x)
+        np.put_along_axis(expected, places, x[:, :2], axis=1)
+    np.testing.assert_array_equal(found, expected)
+
+
+def test_lists_of_different_lengths_are_refused(tmp_path):
+    import tensorflow as tf
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    file = str(tmp_path / "part")
+    with tf.io.TFRecordWriter(file) as writer:
+        for length in (4, 3):
+            writer.write(record({"label": 0, "x": np.ones(length, np.float32)}))
+    parsed = text_format.Parse(VARIED, schema_pb2.Schema()).SerializeToString()
+    reader = ExampleFiles((file,), parsed, "label").reader([("x",)], [], 32)
+    with pytest.raises(DataError, match="'x' has up to 4 values, but not as many in every example"):
+        list(reader.batches(file))
 
 
 def test_own_metrics_run_on_workers_and_here(models, shards, data):
