@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +33,7 @@ from slowed_models import ModelPair
 
 from tfx_edge.devices.local import Local, fingerprint
 from tfx_edge.devices.target import PairedRun, RunOptions
-from tfx_edge.gate.latency import relative
+from tfx_edge.gate.latency import process_figure, process_ratio, relative
 from tfx_edge.gate.sequential import Limit
 from tfx_edge.gate.timing import measure
 
@@ -43,7 +43,6 @@ CONFIDENCE = 0.95
 SLOWER = 1.05
 USUAL = "mean of 20 runs"
 STATISTICS = ("min", "p50")
-PERCENT = {"min": 0, "p50": 50, "p90": 90}
 
 # A process for each core, and one that comes and goes: other people's jobs on a shared machine. They end with this one.
 STEADY = """
@@ -131,8 +130,8 @@ def run_trial(models: ModelPair, max_ratio: float, seconds: float, results: Resu
             outcome = limit.outcome(found)
             tallies[rule].add(outcome)
             if (outcome == "pass") == (candidate == models.slowed):
-                ratios = [f"{a / b:.3f}" for a, b in figures(timing.pairs, PERCENT[name])]
-                log(f"{rule}, {candidate.name}: {outcome}, {found.low:.4f} to {found.high:.4f} of {' '.join(ratios)}")
+                ratios = " ".join(f"{process_ratio(pair, name):.3f}" for pair in timing.pairs)
+                log(f"{rule}, {candidate.name}: {outcome}, {found.low:.4f} to {found.high:.4f} of {ratios}")
         slower = mean_of_20(candidate) > SLOWER * mean_of_20(models.base)
         tallies[USUAL].add("fail" if slower else "pass")
         results.seconds.append(timing.seconds)
@@ -188,19 +187,13 @@ def table(name: str, load_name: str, results: Results) -> str:
     return "\n".join(lines)
 
 
-def figures(pairs: Sequence[PairedRun], percent: float) -> np.ndarray:
-    """A percentile of the candidate's and of the baseline's timings in each process, in nanoseconds."""
-    return np.array([[np.percentile(run.samples_ns, percent) for run in (p.candidate, p.baseline)] for p in pairs])
-
-
 def spreads(name: str, load_name: str, pairs: list[PairedRun]) -> str:
     """How much processes differ in what they measure of an unchanged model, as lines of a Markdown table."""
     lines = []
-    for statistic, percent in PERCENT.items():
-        copy, base = np.log(figures(pairs, percent)).T
-        lines.append(
-            f"| {name} | {load_name} | {statistic} | {base.std(ddof=1):.2%} | {(copy - base).std(ddof=1):.2%} |"
-        )
+    for statistic in (*STATISTICS, "p90"):
+        alone = np.std(np.log([process_figure(pair.baseline, statistic) or math.nan for pair in pairs]), ddof=1)
+        ratio = np.std(np.log([process_ratio(pair, statistic) or math.nan for pair in pairs]), ddof=1)
+        lines.append(f"| {name} | {load_name} | {statistic} | {alone:.2%} | {ratio:.2%} |")
     return "\n".join(lines)
 
 

@@ -6,7 +6,8 @@ that a ``RuntimeParameter`` can carry it. Unknown keys and impossible values fai
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Sequence
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -21,11 +22,12 @@ class Config(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     @classmethod
-    def parse(cls: type[ConfigT], value: ConfigT | dict[str, Any] | str | None) -> ConfigT:
+    def parse(cls: type[ConfigT], value: ConfigT | dict[str, Any] | str | None, context: Any = None) -> ConfigT:
         """Makes a configuration of what a pipeline author wrote or what ML Metadata returned.
 
         Args:
           value: an instance, a dict of its fields, its JSON text, or None for all defaults.
+          context: what the validators of the class take as pydantic's validation context.
 
         Raises:
           ConfigError: naming each wrong key, its value and what would be accepted.
@@ -34,8 +36,8 @@ class Config(BaseModel):
             return value
         try:
             if isinstance(value, str):
-                return cls.model_validate_json(value)
-            return cls.model_validate(value or {})
+                return cls.model_validate_json(value, context=context)
+            return cls.model_validate(value or {}, context=context)
         except ValidationError as error:
             raise ConfigError(_describe(cls, error)) from None
 
@@ -51,9 +53,34 @@ def _describe(cls: type[Config], error: ValidationError) -> str:
     for problem in error.errors():
         key = ".".join(str(part) for part in problem["loc"]) or "(whole)"
         if problem["type"] == "extra_forbidden":
-            known = ", ".join(sorted(cls.model_fields))
-            lines.append(f"unknown key {key!r} (value {problem['input']!r}); known keys of {cls.__name__}: {known}")
+            known = ", ".join(sorted({name for owner in _owners(cls, problem["loc"]) for name in owner.model_fields}))
+            lines.append(f"unknown key {key!r} (value {problem['input']!r}); known keys there: {known}")
         else:
             message = problem["msg"].removeprefix("Value error, ")
             lines.append(f"{key}: {message} (value {problem['input']!r})")
     return f"{cls.__name__}: " + "; ".join(lines)
+
+
+def _owners(cls: type[Config], location: Sequence[str | int]) -> list[type[Config]]:
+    """The classes that may hold the key at a location, which pydantic gives as field names, keys and union tags."""
+    owners: list[type[Config]] = [cls]
+    for part in location[:-1]:
+        inside = [
+            nested
+            for owner in owners
+            if isinstance(part, str) and part in owner.model_fields
+            for nested in _configs_in(owner.model_fields[part].annotation)
+        ]
+        tagged = [owner for owner in owners if part in get_args(_annotation_of_kind(owner))]
+        owners = inside or tagged or owners
+    return owners
+
+
+def _annotation_of_kind(owner: type[Config]) -> Any:
+    return owner.model_fields["kind"].annotation if "kind" in owner.model_fields else None
+
+
+def _configs_in(annotation: Any) -> list[type[Config]]:
+    if isinstance(annotation, type) and issubclass(annotation, Config):
+        return [annotation]
+    return [found for argument in get_args(annotation) for found in _configs_in(argument)]

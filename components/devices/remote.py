@@ -17,7 +17,7 @@ import time
 import weakref
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
@@ -30,8 +30,6 @@ from tfx_edge.errors import DataError, DeviceError, EdgeError, ModelError
 RUNNER = "runner.pyz"
 # The device ends a process that takes too long by itself; its word on that is waited for a little longer.
 GRACE_S = 5
-
-Self = TypeVar("Self", bound="Remote")
 
 
 class Remote(Target):
@@ -59,12 +57,6 @@ class Remote(Target):
         if self._workplace:
             self._workplace.close()
             self._workplace = None
-
-    def __enter__(self: Self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def latency(self, model: Path, options: RunOptions) -> tuple[ProcessRun, Mapping[str, Any]]:
         """Times a model in one process there; returns the samples and the environment that they hold for."""

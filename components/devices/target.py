@@ -6,7 +6,7 @@ import abc
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from tfx_edge.devices.measurement import ProcessRun
 from tfx_edge.errors import DeviceError
 
 Batch = Mapping[str, np.ndarray]
+Self = TypeVar("Self", bound="Target")
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,15 @@ class Target(abc.ABC):
     def arena_bytes(self, model: Path, timeout_s: float) -> tuple[int, Mapping[str, Any]]:
         """Bytes of the tensor arena that the model needs on a microcontroller, and what they hold for."""
         raise self._cannot("tell the size of a tensor arena")
+
+    def close(self) -> None:  # noqa: B027  (most targets hold nothing open)
+        """Lets go of a connection, where there is one."""
+
+    def __enter__(self: Self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _cannot(self, what: str) -> DeviceError:
         return DeviceError(f"a target of kind {type(self).__name__} cannot {what}")

@@ -15,7 +15,6 @@ from tfx_edge.devices.local import fingerprint
 from tfx_edge.edge_evaluator import executor
 from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
 from tfx_edge.errors import ConfigError
-from tfx_edge.gate.thresholds import Thresholds
 from tfx_edge.stages import component
 
 
@@ -33,6 +32,12 @@ class EdgeEvaluatorSpec(ComponentSpec):
         "infra_blessing": ChannelParameter(type=standard_artifacts.InfraBlessing),
         "report": ChannelParameter(type=EdgeReport),
     }
+
+
+def fingerprints(config: EdgeEvaluatorConfig | dict[str, Any]) -> str:
+    """What figures depend on at each target. As an exec property it keeps TFX's cache from answering for others."""
+    targets = EdgeEvaluatorConfig.parse(config).targets
+    return "; ".join(f"{name}: {target.connect().fingerprint()}" for name, target in targets.items())
 
 
 class EdgeEvaluator(component.EdgeComponent):
@@ -83,14 +88,14 @@ class EdgeEvaluator(component.EdgeComponent):
             "schema": schema,
             "transform_graph": transform_graph,
         }
-        super().__init__(config, channels, label_key, module_file, module_path, custom_config, host=fingerprint())
+        host = fingerprint() if isinstance(config, data_types.RuntimeParameter) else fingerprints(config)
+        super().__init__(config, channels, label_key, module_file, module_path, custom_config, host=host)
 
     @classmethod
     def check(cls, config: EdgeEvaluatorConfig, channels: dict[str, types.BaseChannel | None]) -> None:
         """Raises ConfigError when a threshold compares with a baseline that is not there."""
-        relative = Thresholds.parse(config.thresholds).relative
-        if relative and channels["baseline_model"] is None:
+        if config.relative and channels["baseline_model"] is None:
             raise ConfigError(
-                f"EdgeEvaluator: the thresholds of {', '.join(relative)} compare with a baseline: pass baseline_model "
-                "(the float model through LiteConverter), or use min and max alone"
+                f"EdgeEvaluator: the thresholds of {', '.join(config.relative)} compare with a baseline: pass "
+                "baseline_model (the float model through LiteConverter), or use min and max alone"
             )

@@ -10,6 +10,7 @@ from tfx.dsl.components.base import base_executor
 
 from tfx_edge.errors import EdgeError
 from tfx_edge.gate.evaluation import unevaluated
+from tfx_edge.report.html import render
 from tfx_edge.stages import child
 from tfx_edge.stages.component import package_version
 from tfx_edge.stages.executor import make_request, set_property
@@ -20,22 +21,49 @@ class Executor(base_executor.BaseExecutor):
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
         """Writes both blessings and the report; see the component for inputs, outputs and properties."""
+        node = self._context.pipeline_node if self._context else None
+        name = node.node_info.id if node else "EdgeEvaluator"
         try:
-            request = make_request("EdgeEvaluator", input_dict, output_dict, exec_properties)
+            request = make_request("EdgeEvaluator", input_dict, output_dict, {**exec_properties, "name": name})
             report = child.run("tfx_edge.edge_evaluator.work:evaluate", request)
         except EdgeError as error:
-            report = unevaluated(f"the candidate could not be evaluated: {error}")
-        verdict, figures = report["verdict"], report["candidate"]
+            report = unevaluated(f"the candidate could not be evaluated: {error}", name)
+        artifact = output_dict["report"][0]
+        try:
+            _write(Path(artifact.uri), report)
+        except OSError as error:
+            report = unevaluated(f"the report could not be written, so there is no verdict to trust: {error}", name)
+        verdict = report["verdict"]
         child.LOGGER.info(
             "EdgeEvaluator: %s: %s", "blessed" if verdict["blessed"] else "NOT blessed", verdict["reason"]
         )
-        artifact = output_dict["report"][0]
-        Path(artifact.uri).mkdir(parents=True, exist_ok=True)
-        Path(artifact.uri, "report.json").write_text(json.dumps(report, indent=2, sort_keys=True))
-        for name, value in figures.items():
-            set_property(artifact, name, value)
+        for key, value in _figures(report).items():
+            set_property(artifact, key, value)
         _stamp(artifact, report)
         _bless(input_dict, output_dict, report)
+
+
+def _write(folder: Path, report: dict[str, Any]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "report.json").write_text(json.dumps(report, indent=2, sort_keys=True))
+    try:
+        page = render([report])
+    except Exception:
+        child.LOGGER.exception("EdgeEvaluator: report.html could not be drawn; report.json holds all of it")
+    else:
+        (folder / "report.html").write_text(page)
+
+
+def _figures(report: dict[str, Any]) -> dict[str, float]:
+    """Each figure and its bounds by name: those of the first target, and those of others behind the target's name."""
+    figures: dict[str, float] = {}
+    for number, (target, judged) in enumerate(report["targets"].items()):
+        for name, estimate in judged["candidate"].items():
+            key = f"{target}.{name}" if number else name
+            figures[key] = estimate["value"]
+            if estimate["sample_unit"]:
+                figures |= {f"{key}_{side}": bound for side in ("low", "high") if (bound := estimate[side]) is not None}
+    return figures
 
 
 def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict[str, Any]) -> None:

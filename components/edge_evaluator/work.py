@@ -6,20 +6,23 @@ from typing import Any
 
 from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
 from tfx_edge.gate import evaluation
+from tfx_edge.gate.own_metrics import HOOK, own_metrics
 from tfx_edge.models.training_types import Progress
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext
 
 
 def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
-    """Measures the candidate, and the baseline where there is one, and returns the report."""
+    """Judges the candidate, beside the baseline where there is one, and returns the report."""
     stage = StageContext(request)
     config = EdgeEvaluatorConfig.parse(request.properties["config"])
-    baseline = request.inputs.get("baseline_model")
+    metric_fns = stage.user_code.require(HOOK, "(fn_args), which own_metrics needs") if config.own_metrics else None
     return evaluation.evaluate(
         stage.model_uri,
-        baseline[0] if baseline else None,
+        next(iter(request.inputs.get("baseline_model") or ()), None),
         lambda: stage.arrays("eval", config.batch_size),
-        config.model_dump(exclude={"batch_size"}),
+        config,
         progress,
+        own=own_metrics(metric_fns(stage.fn_args)) if metric_fns else None,
+        name=request.properties["name"],
     )

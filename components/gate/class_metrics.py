@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
-from sklearn import metrics as sklearn
 
 from tfx_edge.errors import DataError
 from tfx_edge.gate.metric_kinds import Columns, Outputs, finite
@@ -84,17 +82,19 @@ def accuracy(columns: Columns) -> float:
 
 def macro_f1(columns: Columns) -> float:
     """The mean of the F1 scores of all classes that occur."""
+    from sklearn.metrics import f1_score
+
     count_classes(columns, least=1)
-    return float(sklearn.f1_score(columns["class"], columns["predicted"], average="macro", zero_division=0))
+    return float(f1_score(columns["class"], columns["predicted"], average="macro", zero_division=0))
 
 
 def macro_recall(columns: Columns) -> float:
     """The mean of the shares of each class that is named right: balanced accuracy."""
+    from sklearn.metrics import recall_score
+
     count_classes(columns, least=MIN_CLASS_EXAMPLES)
     return float(
-        sklearn.recall_score(
-            columns["class"], columns["predicted"], labels=np.unique(columns["class"]), average="macro"
-        )
+        recall_score(columns["class"], columns["predicted"], labels=np.unique(columns["class"]), average="macro")
     )
 
 
@@ -149,6 +149,8 @@ def recall_reach(columns: Columns) -> float:
 
 def keep_log_loss(outputs: Outputs) -> dict[str, np.ndarray]:
     """The label, and minus the logarithm of the probability that was given to it."""
+    from scipy import special
+
     scores = class_scores(outputs).astype(np.float64)
     classes = class_numbers(outputs, scores.shape[1])
     if scores.shape[1] == 1:

@@ -60,8 +60,8 @@ class Estimate:
         return math.ceil(self.samples * (width / gap) ** 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """The estimate as JSON types."""
-        return asdict(self)
+        """The estimate as JSON types; a bound that is not finite is None."""
+        return {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(self).items()}
 
 
 def _keeps_to(value: float, limit: float, at_least: bool) -> bool:

@@ -30,6 +30,23 @@ class ExampleFiles:
     schema: bytes
     label_key: str
 
+    @classmethod
+    def matching(cls, patterns: Iterable[str], schema: bytes, label_key: str) -> ExampleFiles:
+        """The files that match patterns such as ``<examples uri>/Split-eval/*``, in the order of their names.
+
+        Raises:
+          DataError: no file matches.
+        """
+        from apache_beam.io.filesystems import FileSystems
+
+        wanted = list(patterns)
+        found = {entry.path for result in FileSystems.match(wanted) for entry in result.metadata_list}
+        if not found:
+            raise DataError(
+                f"there are no examples to score: no file matches {', '.join(wanted)}; check the eval split"
+            )
+        return cls(tuple(sorted(found)), schema, label_key)
+
     def reader(self, inputs: Iterable[tuple[str, ...]], slice_features: Iterable[str], batch_size: int) -> ShardReader:
         """Reads the features that are needed, and no others.
 

@@ -51,7 +51,7 @@ def absolute(runs: Sequence[ProcessRun], statistic: Statistic, confidence: float
     Returns:
       None from fewer than two processes, or when one has too few timings for the statistic.
     """
-    values = [_statistic(run, statistic) for run in runs]
+    values = [process_figure(run, statistic) for run in runs]
     if any(value is None for value in values):
         return None
     return _log_interval(np.array(values, float) / NS_PER_MS, confidence)
@@ -60,13 +60,15 @@ def absolute(runs: Sequence[ProcessRun], statistic: Statistic, confidence: float
 def relative(pairs: Sequence[PairedRun], statistic: Statistic, confidence: float) -> Estimate | None:
     """The candidate's statistic divided by the baseline's: the geometric mean of that ratio over processes.
 
+    For ``"p50"`` that is the median of the ratios of timings taken side by side. On a loaded machine timings gather at
+    two levels, and the medians of the two models may fall on different ones; side by side, the level is the same.
+
     Takes and returns the same as `absolute`.
     """
-    candidate = [_statistic(pair.candidate, statistic) for pair in pairs]
-    baseline = [_statistic(pair.baseline, statistic) for pair in pairs]
-    if any(value is None for value in (*candidate, *baseline)):
+    values = [process_ratio(pair, statistic) for pair in pairs]
+    if any(value is None for value in values):
         return None
-    return _log_interval(np.array(candidate, float) / np.array(baseline, float), confidence)
+    return _log_interval(np.array(values, float), confidence)
 
 
 def memory(runs: Sequence[ProcessRun], metric: str, confidence: float) -> Estimate | None:
@@ -107,9 +109,19 @@ def memory_ratio(
     )
 
 
-def _statistic(run: ProcessRun, statistic: Statistic) -> float | None:
+def process_figure(run: ProcessRun, statistic: Statistic) -> float | None:
+    """The statistic of one process in nanoseconds, or None when it has too few timings for it."""
     percent, needed = STATISTICS[statistic]
     return float(np.percentile(run.samples_ns, percent)) if len(run.samples_ns) >= needed else None
+
+
+def process_ratio(pair: PairedRun, statistic: Statistic) -> float | None:
+    """The ratio of the two models' statistics in one process, or None when it has too few timings for it."""
+    if statistic == "p50":
+        both = zip(pair.candidate.samples_ns, pair.baseline.samples_ns, strict=False)
+        return math.exp(float(np.median(np.log([candidate / baseline for candidate, baseline in both]))))
+    candidate, baseline = process_figure(pair.candidate, statistic), process_figure(pair.baseline, statistic)
+    return None if candidate is None or baseline is None else candidate / baseline
 
 
 def _log_interval(values: np.ndarray, confidence: float) -> Estimate | None:

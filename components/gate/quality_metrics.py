@@ -2,7 +2,7 @@
 
 A metric keeps a few numbers of each example (its columns), so that any number of examples can be scored wherever they
 are, and only columns travel. Figures come from scikit-learn. To add one, write what it keeps, what it makes of that and
-how each example moves it, and list it here.
+how each example moves it, and list it here. Thresholds need the names while a pipeline is built: import lazily.
 """
 
 from __future__ import annotations

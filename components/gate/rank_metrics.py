@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy import stats
-from sklearn import metrics as sklearn
 
 from tfx_edge.errors import DataError
 from tfx_edge.gate.class_metrics import MIN_CLASS_EXAMPLES, class_numbers, class_scores
@@ -54,17 +52,21 @@ def _both_classes(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
 
 def auc(columns: Columns) -> float:
     """The area under the ROC curve."""
-    return float(sklearn.roc_auc_score(*_both_classes(columns)))
+    from sklearn.metrics import roc_auc_score
+
+    return float(roc_auc_score(*_both_classes(columns)))
 
 
 def auc_influences(columns: Columns) -> np.ndarray:
     """The placements of DeLong, DeLong and Clarke-Pearson (1988), by midranks as Sun and Xu (2014) compute them."""
+    from scipy.stats import rankdata
+
     positive, score = _both_classes(columns)
-    ranks = stats.rankdata(score)
+    ranks = rankdata(score)
     examples, found = len(score), int(positive.sum())
     placements = np.empty(examples)
-    placements[positive] = (ranks[positive] - stats.rankdata(score[positive])) / (examples - found)
-    placements[~positive] = 1 - (ranks[~positive] - stats.rankdata(score[~positive])) / found
+    placements[positive] = (ranks[positive] - rankdata(score[positive])) / (examples - found)
+    placements[~positive] = 1 - (ranks[~positive] - rankdata(score[~positive])) / found
     auc = placements[positive].mean()
     return (placements - auc) * np.where(positive, examples / found, examples / (examples - found))
 
@@ -77,4 +79,6 @@ def rarity(columns: Columns) -> float:
 
 def average_precision(columns: Columns) -> float:
     """The area under the precision-recall curve, without interpolation."""
-    return float(sklearn.average_precision_score(*_both_classes(columns)))
+    from sklearn.metrics import average_precision_score
+
+    return float(average_precision_score(*_both_classes(columns)))

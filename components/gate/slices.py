@@ -43,7 +43,7 @@ class Categories:
         self._codes: dict[SliceValue, int] = {value: code for code, value in enumerate(self.values)}
 
     def encode(self, feature: str, values: np.ndarray) -> np.ndarray:
-        """Codes of shape (n,) of a feature of shape (n,) or (n, 1); -1 where a masked array has no value.
+        """Codes of shape (n,) of a feature of shape (n,) or (n, 1); -1 where there is none (masked or NaN).
 
         Raises:
           DataError: an example has several values, or there are more values than slices may be.
@@ -55,6 +55,8 @@ class Categories:
             )
         flat = values.reshape(len(values))
         missing = np.ma.getmaskarray(flat)
+        if flat.dtype.kind == "f":
+            missing = missing | np.isnan(np.ma.getdata(flat))
         found, inverse = np.unique(np.ma.getdata(flat)[~missing], return_inverse=True)
         numbers = np.array([self._code(feature, _plain(value)) for value in found], np.int32)
         codes = np.full(len(flat), MISSING, np.int32)

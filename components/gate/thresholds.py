@@ -10,10 +10,10 @@ higher-is-better metric may fall (baseline - candidate), ``max_ratio`` how large
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic import ConfigDict, Field, StrictFloat, ValidationError, model_validator
+from pydantic import ConfigDict, Field, StrictFloat, ValidationError, ValidationInfo, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from tfx_edge.config import Config
@@ -57,27 +57,26 @@ _KINDS = "a bound takes min, max, max_drop and max_ratio"
 
 
 class Thresholds(Config):
-    """Bounds by metric name; the keys of its JSON are names of `tfx_edge.gate.metrics.METRICS`."""
+    """Bounds by metric name.
+
+    The keys of its JSON are names of `tfx_edge.gate.metrics.METRICS`, or of the metrics given as validation context.
+    """
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, Bound] = Field(init=False)
 
     @model_validator(mode="after")
-    def _can_be_met(self) -> Thresholds:
+    def _can_be_met(self, info: ValidationInfo) -> Thresholds:
+        metrics = info.context or METRICS
         problems = [
             InitErrorDetails(
                 type=PydanticCustomError("threshold", "{problem}", {"problem": problem}), loc=(name, *key), input=value
             )
             for name, bound in self.bounds.items()
-            for key, value, problem in _problems(name, bound)
+            for key, value, problem in _problems(name, bound, metrics)
         ]
         if problems:
             raise ValidationError.from_exception_data(type(self).__name__, problems)
-        if not self.bounds:
-            raise ValueError(
-                "no thresholds are given, and a gate without any would bless every model; "
-                f"bound at least one of {', '.join(METRICS)}"
-            )
         return self
 
     @property
@@ -91,11 +90,11 @@ class Thresholds(Config):
         return [name for name, bound in self.bounds.items() if {"max_drop", "max_ratio"} & bound.limits.keys()]
 
 
-def _problems(name: str, bound: Bound) -> Iterator[tuple[tuple[str, ...], Any, str]]:
+def _problems(name: str, bound: Bound, metrics: Mapping[str, Metric]) -> Iterator[tuple[tuple[str, ...], Any, str]]:
     """Yields the key below the metric's name, its value, and what is wrong with it."""
-    metric = METRICS.get(name)
+    metric = metrics.get(name)
     if metric is None:
-        yield (), bound.limits, f"unknown metric{_did_you_mean(name, METRICS)}; known metrics: {', '.join(METRICS)}"
+        yield (), bound.limits, f"unknown metric{_did_you_mean(name, metrics)}; known metrics: {', '.join(metrics)}"
     elif not bound.limits:
         yield (), {}, f"no bound is given; {_KINDS}"
     else:

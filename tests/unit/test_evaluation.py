@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -10,67 +13,198 @@ import lite_models
 import numpy as np
 import pytest
 
+from tfx_edge.devices.local import infer
+from tfx_edge.errors import ConfigError
 from tfx_edge.gate.evaluation import evaluate
+from tfx_edge.gate.settings import GateSettings
 
-SETTINGS: dict[str, Any] = {
-    "thresholds": {"accuracy": {"min": 0.0}, "size_bytes": {"max": 10_000_000}},
-    "processes": 1,
-    "runs": 20,
-    "warmup": 2,
-    "num_threads": 1,
-    "timeout_s": 60,
-}
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
+SOON = {"kind": "local", "runs": 20, "warmup": 2}
 
 
-def examples() -> Iterator[Batch]:
-    for features in lite_models.images():
-        yield features, np.zeros(1, np.int64)
+def settings(**given: Any) -> GateSettings:
+    return GateSettings.parse(
+        {"thresholds": {"size_bytes": {"max": 10_000_000}}, "targets": {"local": SOON}, "time_budget_s": 0.1} | given
+    )
 
 
-def no_examples() -> Iterator[Batch]:
-    return iter(())
-
-
-def artifact(folder: Path, content: bytes) -> Path:
+def artifact(folder: Path, content: bytes, **described: Any) -> Path:
+    """A lite stage with that file."""
     path = folder / "Format-Serving" / "tflite"
     path.parent.mkdir(parents=True)
     path.write_bytes(content)
+    document = {"sha256": hashlib.sha256(content).hexdigest(), "steps": []} | described
+    path.with_name("edge.json").write_text(json.dumps(document))
     return folder
 
 
-def test_a_good_model_is_blessed(tmp_path: Path) -> None:
-    report = evaluate(artifact(tmp_path, lite_models.int8()), None, examples, SETTINGS, print)
+@pytest.fixture(scope="module")
+def batches(tmp_path_factory: pytest.TempPathFactory) -> list[Batch]:
+    """Noise, labelled with what the float model says of it: it is always right."""
+    path = lite_models.write(tmp_path_factory.mktemp("float"), lite_models.float32())
+    images = [{"image": np.concatenate([each["image"] for each in lite_models.images(200)])}]
+    return [
+        (image, np.argmax(next(iter(scores.values())), axis=1))
+        for image, scores in zip(images, infer(path, images), strict=True)
+    ]
+
+
+def judged(uri: Path, baseline: Path | None, source: Any, given: GateSettings) -> dict[str, Any]:
+    report = evaluate(uri, baseline, source, given, lambda line: None)
+    json.dumps(report, allow_nan=False)
+    assert report["verdict"]["reason"]
+    return report
+
+
+def test_a_good_model_is_blessed_with_figures_and_their_bounds(tmp_path: Path, batches: list[Batch]) -> None:
+    candidate = artifact(tmp_path / "int8", lite_models.int8())
+    baseline = artifact(tmp_path / "float", lite_models.float32())
+    bounds = {"accuracy": {"min": 0.5, "max_drop": 0.4}, "size_bytes": {"max_ratio": 0.9}}
+    report = judged(candidate, baseline, lambda: iter(batches), settings(thresholds=bounds))
     assert report["verdict"]["blessed"], report["verdict"]["reason"]
-    assert report["candidate"]["size_bytes"] == len(lite_models.int8())
-    assert report["latency"]["latency_p50_ms"] > 0
+    figures = report["targets"]["local"]["candidate"]
+    assert figures["size_bytes"]["value"] == len(lite_models.int8())
+    assert 0 < figures["latency_p50_ms"]["low"] <= figures["latency_p50_ms"]["high"]
+    accuracy = report["quality"]["metrics"]["accuracy"]
+    assert accuracy["baseline"]["value"] == 1
+    assert accuracy["drop"]["low"] < accuracy["drop"]["value"] < accuracy["drop"]["high"] <= 0.4
+    assert report["sha256"] == hashlib.sha256(lite_models.int8()).hexdigest()
+
+
+def wrong_shape(batches: list[Batch]) -> Iterator[Batch]:
+    return ((features, labels[:, None, None]) for features, labels in batches)
+
+
+def not_numbers(batches: list[Batch]) -> Iterator[Batch]:
+    return (({name: np.full_like(array, np.nan) for name, array in each.items()}, labels) for each, labels in batches)
+
+
+def one_class(batches: list[Batch]) -> Iterator[Batch]:
+    return ((features, np.zeros_like(labels)) for features, labels in batches)
 
 
 @pytest.mark.parametrize(
-    ("content", "batches", "told"),
+    ("source", "bounds", "told"),
     [
-        (lambda: lite_models.float32()[:-2000], examples, "could not be evaluated"),
-        (lambda: b"", examples, "could not be evaluated"),
-        (lite_models.float32, no_examples, "could not be evaluated"),
+        (lambda _: iter(()), {"accuracy": {"min": 0.1}}, "no figure for accuracy"),
+        (not_numbers, {"accuracy": {"min": 0.1}}, "NaN"),
+        (wrong_shape, {"accuracy": {"min": 0.1}}, "labels"),
+        (one_class, {"auc": {"min": 0.1}}, "auc"),
+        (lambda each: iter(each), {"accuracy": {"min": 0.1, "max_drop": 0.5}}, "there is no baseline model"),
+        (lambda each: iter(each), {"latency_p50_ms": {"max_ratio": 2}}, "there is no baseline model"),
+        (lambda each: iter(each), {"accuracy": {"min": 0.999}}, "cannot be told from the minimum 0.999"),
     ],
-    ids=["truncated", "empty file", "empty eval split"],
+    ids=[
+        "empty split",
+        "NaN",
+        "wrong shape",
+        "one class",
+        "no baseline",
+        "no baseline for a ratio",
+        "too few examples",
+    ],
 )
-def test_what_cannot_be_evaluated_is_not_blessed(tmp_path: Path, content: Any, batches: Any, told: str) -> None:
-    report = evaluate(artifact(tmp_path, content()), None, batches, SETTINGS, print)
+def test_what_is_not_known_is_not_blessed(
+    tmp_path: Path,
+    batches: list[Batch],
+    source: Callable[[list[Batch]], Iterator[Batch]],
+    bounds: dict[str, Any],
+    told: str,
+) -> None:
+    candidate = artifact(tmp_path, lite_models.float32())
+    report = judged(candidate, None, lambda: source(batches), settings(thresholds=bounds))
     assert not report["verdict"]["blessed"]
     assert told in report["verdict"]["reason"]
 
 
-def test_outputs_that_are_not_numbers_are_not_blessed(tmp_path: Path) -> None:
-    def broken() -> Iterator[Batch]:
-        for features, labels in examples():
-            yield {name: np.full_like(values, np.nan) for name, values in features.items()}, labels
-
-    report = evaluate(artifact(tmp_path, lite_models.float32()), None, broken, SETTINGS, print)
-    assert not report["verdict"]["blessed"]
-    assert "could not be evaluated" in report["verdict"]["reason"]
+@pytest.mark.parametrize("content", [lambda: lite_models.float32()[:-2000], bytes], ids=["truncated", "empty file"])
+def test_a_broken_file_is_not_blessed(tmp_path: Path, content: Callable[[], bytes]) -> None:
+    report = judged(artifact(tmp_path, content()), None, None, settings())
+    assert "the candidate could not be evaluated" in report["verdict"]["reason"]
 
 
 def test_a_trainable_stage_is_not_blessed(tmp_path: Path) -> None:
-    report = evaluate(tmp_path, None, examples, SETTINGS, print)
-    assert "Put a LiteConverter before this component" in report["verdict"]["reason"]
+    assert "Put a LiteConverter before this component" in judged(tmp_path, None, None, settings())["verdict"]["reason"]
+
+
+def test_a_target_that_is_absent_is_not_blessed_and_blesses_no_other(tmp_path: Path) -> None:
+    board = {"kind": "ssh", "host": "nobody@127.0.0.1", "port": 9, "connect_timeout_s": 5}
+    given = settings(targets={"here": SOON, "board": board})
+    report = judged(artifact(tmp_path, lite_models.int8()), None, None, given)
+    assert not report["verdict"]["blessed"]
+    assert "on board: target 'board'" in report["verdict"]["reason"]
+    assert [part["verdict"]["blessed"] for part in report["targets"].values()] == [True, False]
+    assert "latency_p50_ms" not in report["targets"]["board"]["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("policy", "blessed"), [("all", False), ("any", True), (["loose"], True), (["tight"], False)], ids=str
+)
+def test_the_policy_says_which_targets_must_pass(tmp_path: Path, policy: Any, blessed: bool) -> None:
+    targets = {"loose": SOON, "tight": SOON | {"thresholds": {"size_bytes": {"max": 100}}}}
+    report = judged(artifact(tmp_path, lite_models.int8()), None, None, settings(targets=targets, policy=policy))
+    assert report["verdict"]["blessed"] is blessed
+    if not blessed:
+        assert report["verdict"]["binding"]["target"] == "tight"
+        assert report["verdict"]["remedy"]
+
+
+def test_a_microcontroller_target_bounds_the_arena(tmp_path: Path) -> None:
+    mcu = {"kind": "mcu", "thresholds": {"arena_bytes": {"max": 100_000}}}
+    tight = mcu | {"thresholds": {"arena_bytes": {"max": 16}}}
+    candidate = artifact(tmp_path, lite_models.int8())
+    report = judged(candidate, None, None, settings(targets={"mcu": mcu, "tiny": tight}))
+    assert [part["verdict"]["blessed"] for part in report["targets"].values()] == [True, False]
+    assert "arena_bytes" in report["verdict"]["reason"]
+    assert "latency_p50_ms" not in report["targets"]["mcu"]["candidate"]
+
+
+def test_a_file_that_does_not_keep_to_the_contract_is_not_blessed(tmp_path: Path) -> None:
+    given = settings(contract={"precision": "int8"})
+    report = judged(artifact(tmp_path, lite_models.float32()), None, None, given)
+    assert "not int8" in report["verdict"]["reason"]
+
+
+def test_a_file_that_was_changed_after_it_was_made_is_not_blessed(tmp_path: Path) -> None:
+    report = judged(artifact(tmp_path, lite_models.int8(), sha256="0" * 64), None, None, settings())
+    assert "it was changed after it was made" in report["verdict"]["reason"]
+
+
+def test_each_slice_is_bounded_and_named(tmp_path: Path, batches: list[Batch]) -> None:
+    (features, labels) = batches[0]
+    parts = (np.arange(len(labels)) % 2).astype(np.int64)
+    source = [({**features, "part": parts}, np.where(parts == 1, (labels + 1) % 6, labels))]
+    given = settings(slices=["part"], slice_thresholds={"accuracy": {"min": 0.5}}, min_slice_size=50)
+    report = judged(artifact(tmp_path / "a", lite_models.float32()), None, lambda: iter(source), given)
+    assert "accuracy of part=1" in report["verdict"]["reason"]
+    assert "accuracy of part=0" not in report["verdict"]["reason"]
+    small = settings(slices=["part"], slice_thresholds={"accuracy": {"min": 0.5}}, min_slice_size=1000)
+    shutil.rmtree(tmp_path / "a")
+    report = judged(artifact(tmp_path / "a", lite_models.float32()), None, lambda: iter(source), small)
+    assert "no slice by part has min_slice_size 1000 examples" in report["verdict"]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"thresholds": {}}, "no thresholds are given"),
+        (
+            {"targets": {"m": {"kind": "mcu", "thresholds": {"latency_p50_ms": {"max": 1}}}}},
+            "cannot measure latency_p50",
+        ),
+        (
+            {"targets": {"m": {"kind": "mcu", "hots": 1}}},
+            r"unknown key 'targets\.m\.mcu\.hots' .*known keys there: contract",
+        ),
+        ({"targets": {"m": {"kind": "esp32"}}}, "targets.m: .*'ssh'"),
+        ({"targets": {}}, "targets: .*at least 1"),
+        ({"policy": ["pi"]}, "policy .'pi'. must name targets; there are local"),
+        ({"slice_thresholds": {"accuracy": {"min": 0.5}}}, "slices names no feature"),
+        ({"slices": ["a"], "slice_thresholds": {"size_bytes": {"max": 5}}}, "only quality metrics"),
+        ({"metrics": ["bleu"]}, "'bleu' is no quality metric"),
+        ({"confidence": 0.4}, "confidence: .*greater than 0.5"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        settings(**given)

@@ -4,18 +4,27 @@ import json
 import math
 from fractions import Fraction
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tfx_edge.errors import ConfigError, DataError
-from tfx_edge.gate.metrics import METRICS, accuracy
+from tfx_edge.errors import ConfigError
+from tfx_edge.gate.estimate import Estimate
 from tfx_edge.gate.thresholds import Thresholds
-from tfx_edge.gate.verdict import judge
+from tfx_edge.gate.verdict import Evidence, Verdict, check_bounds
 
 EXAMPLE = {"accuracy": {"min": 0.95, "max_drop": 0.01}, "size_bytes": {"max": 60000, "max_ratio": 0.35}}
 BASELINE = {"accuracy": 0.965, "size_bytes": 157000}
+
+
+def judge(thresholds, candidate, baseline, problems=()):
+    """The verdict on exact figures."""
+
+    def exact(figures):
+        return {name: Estimate.exact(value) for name, value in figures.items() if value is not None}
+
+    evidence = Evidence(exact(candidate), None if baseline is None else exact(baseline))
+    return Verdict.of(check_bounds(thresholds.bounds, evidence), problems)
 
 
 class TestThresholds:
@@ -40,8 +49,6 @@ class TestThresholds:
     @pytest.mark.parametrize(
         ("bounds", "message"),
         [
-            ({}, "no thresholds are given, and a gate without any would bless every model"),
-            (None, "no thresholds are given"),
             (
                 {"acuracy": {"min": 0.9}},
                 r"acuracy: unknown metric \(did you mean 'accuracy'\?\).*gzip_bytes",
@@ -81,60 +88,6 @@ class TestThresholds:
             Thresholds.parse(
                 {"accuracy": {"min": 2}, "size_bytes": {"max_drop": 1}, "latency": {"max": 1}},
             )
-
-
-class TestAccuracy:
-    SCORES = np.array([[0.1, 0.9, 0.0], [0.8, 0.1, 0.1], [0.3, 0.3, 0.4], [0.2, 0.5, 0.3]], np.float32)
-
-    @pytest.mark.parametrize(
-        "labels",
-        [
-            [1, 0, 0, 2],
-            [[1], [0], [0], [2]],
-            [[0, 1, 0], [1, 0, 0], [1, 0, 0], [0, 0, 1]],
-            np.array([1.0, 0.0, 0.0, 2.0], np.float32),
-        ],
-        ids=["numbers", "column", "one-hot", "whole floats"],
-    )
-    def test_counts_right_answers_in_every_form_of_labels(self, labels):
-        assert accuracy(labels, self.SCORES) == 0.5
-
-    @given(st.integers(1, 30), st.integers(2, 5), st.data())
-    def test_is_the_share_of_rows_whose_label_won(self, examples, classes, data):
-        labels = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=examples, max_size=examples)))
-        winners = np.array(data.draw(st.lists(st.integers(0, classes - 1), min_size=examples, max_size=examples)))
-
-        expected = sum(int(a == b) for a, b in zip(labels, winners, strict=True)) / examples
-
-        assert accuracy(labels, np.eye(classes)[winners]) == pytest.approx(expected)
-        assert accuracy(np.eye(classes)[labels], np.eye(classes)[winners]) == pytest.approx(expected)
-
-    @pytest.mark.parametrize(
-        ("labels", "scores", "message"),
-        [
-            ([], np.zeros((0, 3)), "no examples"),
-            ([1, 0], [0.2, 0.8], "binary models.*give two class scores"),
-            ([1, 0], [[0.2], [0.8]], "binary models.*give two class scores"),
-            ([1], np.zeros((1, 2, 2)), r"shape \(1, 2, 2\)"),
-            ([1, 0, 1], np.zeros((2, 3)), "3 labels but 2 rows"),
-            (1, np.zeros((1, 3)), "0 labels but 1 rows"),
-            ([1, 3], np.zeros((2, 3)), "1 of 2 labels name no class, for example 3.*from 0 to 2"),
-            ([1, -1], np.zeros((2, 3)), "for example -1"),
-            ([0.5, 1.0], np.zeros((2, 3)), "for example 0.5"),
-            ([[1, 1, 0], [0, 0, 1]], np.zeros((2, 3)), r"1 of 2 label rows of shape \(2, 3\) are not one-hot"),
-            ([[0.9, 0.1, 0.0]], np.zeros((1, 3)), "not one-hot"),
-            ([[1, 0], [0, 1]], np.zeros((2, 3)), r"labels have the shape \(2, 2\)"),
-            (["cat", "dog"], np.zeros((2, 3)), "class numbers are needed"),
-            ([0, 1, 2], [[0, 1], [math.nan, 0], [0, math.inf]], "2 of 3 rows of scores hold NaN or infinity"),
-        ],
-    )
-    def test_data_that_cannot_be_scored_is_refused(self, labels, scores, message):
-        with pytest.raises(DataError, match=message):
-            accuracy(labels, scores)
-
-    def test_a_quality_metric_can_be_bounded_like_a_measured_one(self):
-        assert METRICS["accuracy"].compute is accuracy
-        assert Thresholds.parse({"accuracy": {"min": 0.5}}).bounds.keys() == {"accuracy"}
 
 
 class TestReasons:
@@ -205,11 +158,11 @@ class TestReasons:
         verdict = judge(Thresholds.parse(EXAMPLE), {"accuracy": math.nan, "size_bytes": 1}, BASELINE)
         data = json.loads(json.dumps(verdict.to_dict(), allow_nan=False))
         assert data["blessed"] is False
-        assert [(check["metric"], check["kind"], check["passed"]) for check in data["checks"]] == [
-            ("accuracy", "min", False),
-            ("accuracy", "max_drop", False),
-            ("size_bytes", "max", True),
-            ("size_bytes", "max_ratio", True),
+        assert [(check["metric"], check["kind"], check["outcome"]) for check in data["checks"]] == [
+            ("accuracy", "min", "fail"),
+            ("accuracy", "max_drop", "fail"),
+            ("size_bytes", "max", "pass"),
+            ("size_bytes", "max_ratio", "pass"),
         ]
         assert data["checks"][0]["value"] is None
         assert data["checks"][2]["value"] == 1
@@ -265,7 +218,7 @@ def test_blessed_exactly_when_every_bound_holds(by_accuracy, by_size):
 
     expected = [holds(kind, limit, accurate, accurate_base) for kind, limit in accuracy_bounds.items()]
     expected += [holds(kind, limit, small, small_base) for kind, limit in size_bounds.items()]
-    assert sorted(check.passed for check in verdict.checks) == sorted(expected)
+    assert sorted(check.outcome == "pass" for check in verdict.checks) == sorted(expected)
     assert verdict.blessed is all(expected)
 
 
@@ -300,3 +253,79 @@ def test_improving_a_metric_never_unblesses(accuracy_before, gain, size_before, 
 
     if judge(thresholds, before, BASELINE).blessed:
         assert judge(thresholds, after, BASELINE).blessed
+
+
+class TestUncertainFigures:
+    """A figure is only known to lie between two bounds."""
+
+    LATENCY = Thresholds.parse({"latency_p50_ms": {"max": 2.0, "max_ratio": 1.1}})
+
+    def check(self, figure, ratio, shortfalls=()):
+        evidence = Evidence(
+            {"latency_p50_ms": figure},
+            {"latency_p50_ms": Estimate(1.5, 1.4, 1.6, 8, "processes")},
+            {"latency_p50_ms": ratio},
+            shortfalls=dict(shortfalls),
+        )
+        return check_bounds(self.LATENCY.bounds, evidence)
+
+    @given(st.floats(0.1, 5), st.floats(0, 2), st.floats(0, 2), st.floats(0.1, 5))
+    def test_pass_and_fail_need_both_bounds_on_one_side(self, value, below, above, limit):
+        estimate = Estimate(value, value - below, value + above, 8, "processes")
+        bounds = Thresholds.parse({"latency_p50_ms": {"max": limit}}).bounds
+        (check,) = check_bounds(bounds, Evidence({"latency_p50_ms": estimate}))
+        if check.outcome == "pass":
+            assert estimate.high <= limit * (1 + 1e-8)
+        elif check.outcome == "fail":
+            assert estimate.low > limit
+        else:
+            assert estimate.low <= limit * (1 + 1e-8)
+            assert estimate.high > limit
+
+    def test_a_figure_that_cannot_be_told_from_its_limit_is_inconclusive_and_not_blessed(self):
+        (level, ratio) = self.check(Estimate(1.9, 1.7, 2.1, 8, "processes"), Estimate(1.0, 0.9, 1.09, 8, "processes"))
+        verdict = Verdict.of([level, ratio])
+        assert (verdict.outcome, verdict.blessed) == ("inconclusive", False)
+        assert verdict.reason == (
+            "latency_p50_ms 1.900 ms (1.700 ms to 2.100 ms) cannot be told from the maximum 2.000 ms: "
+            "about 24 more processes beside the 8 would tell"
+        )
+        assert verdict.binding is level
+
+    def test_what_sampling_says_it_would_take_is_passed_on(self):
+        told = {("latency_p50_ms", "max_ratio"): "about 3 more processes (2 s) would tell it from the limit"}
+        (_, ratio) = self.check(
+            Estimate(1.0, 0.9, 1.1, 8, "processes"), Estimate(1.08, 1.0, 1.16, 8, "processes"), told.items()
+        )
+        assert ratio.reason == (
+            "latency_p50_ms 1.000 ms is 1.080 (1.000 to 1.160) times the baseline's 1.500 ms, which cannot be told "
+            "from the allowed 1.100: about 3 more processes (2 s) would tell it from the limit"
+        )
+
+    def test_a_figure_at_its_limit_is_said_to_be_out_of_reach(self):
+        (level, _) = self.check(Estimate(2.0, 1.8, 2.2, 8, "processes"), Estimate(1.0, 1.0, 1.0, 8, "processes"))
+        assert "no number of samples could tell" in level.reason
+
+    def test_one_failure_makes_the_verdict_a_failure_whatever_stays_open(self):
+        checks = self.check(Estimate(1.9, 1.7, 2.1, 8, "processes"), Estimate(1.3, 1.2, 1.4, 8, "processes"))
+        verdict = Verdict.of(checks)
+        assert (verdict.outcome, verdict.binding) == ("fail", checks[1])
+        assert verdict.reason.startswith("latency_p50_ms 1.900 ms is 1.300 (1.200 to 1.400) times")
+
+    def test_figures_that_were_not_measured_together_are_not_compared(self):
+        measured = {"latency_p50_ms": Estimate(1.5, 1.4, 1.6, 8, "processes")}
+        (_, ratio) = check_bounds(self.LATENCY.bounds, Evidence(measured, measured))
+        assert (ratio.outcome, ratio.value) == ("fail", None)
+        assert "cannot be compared: they were not measured together" in ratio.reason
+
+    def test_a_slice_is_named(self):
+        bounds = Thresholds.parse({"accuracy": {"max_drop": 0.05}}).bounds
+        share, drop = Estimate(0.8, 0.7, 0.9, 200, "examples"), Estimate(0.1, 0.06, 0.2, 200, "examples")
+        evidence = Evidence({"accuracy": share}, {"accuracy": share}, {"accuracy": drop})
+        (check,) = check_bounds(bounds, evidence, where={"digit": 8})
+        assert (check.outcome, check.slice) == ("fail", {"digit": 8})
+        assert check.reason.startswith("accuracy of digit=8 0.800 is 0.100 below")
+
+    def test_nothing_checked_is_not_blessed(self):
+        assert Verdict.of([]).reason == "nothing was checked"
+        assert not Verdict.of([]).blessed

@@ -107,6 +107,13 @@ class TestRelative:
         estimate = relative(pairs, "p50", 0.95)
         assert estimate.low == pytest.approx(1.1) == estimate.high
 
+    def test_medians_on_different_levels_of_the_load_do_not_mislead(self):
+        quiet, loaded = [1000] * 9, [2000] * 10
+        candidate, baseline = process(*quiet, *loaded), process(*quiet, 1000, *loaded[1:])
+        assert np.median(candidate.samples_ns) == 2 * np.median(baseline.samples_ns)
+        estimate = relative([PairedRun(candidate, baseline)] * 2, "p50", 0.95)
+        assert estimate.value == pytest.approx(1.0)
+
     @given(several_pairs, confidences)
     def test_the_ratio_turned_round_has_the_bounds_turned_round(self, pairs, confidence):
         there = relative(pairs, "min", confidence)

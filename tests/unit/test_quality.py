@@ -117,25 +117,17 @@ def run(
 
 
 def test_beam_and_plain_batches_give_the_same_report(models, shards, data, tmp_path):
-    settings = options(slices=["site", "device", ["site", "device"], "label"], min_slice_size=50)
+    settings = options(slices=["site", "device", ["site", "device"]], min_slice_size=50)
     found, expected = run(models, source(shards), settings), run(models, batches(data), settings)
-
-    def comparable(quality: Quality) -> tuple[Any, ...]:
-        whole = quality.to_dict()
-        return whole["examples"], sorted(json.dumps(part["slice"]) for part in whole["slices"]), whole["metrics"].keys()
-
-    assert found.examples == EXAMPLES
-    assert comparable(found)[0] == comparable(expected)[0]
-    by_slice = {json.dumps(part.slice): part for part in expected.slices if "label" not in part.slice}
+    assert found.examples == expected.examples == EXAMPLES
+    by_slice = {json.dumps(part.slice): part for part in expected.slices}
+    assert len(by_slice) == len(found.slices) == 3 + 3 + 9
     for part in found.slices:
-        if "label" in part.slice:
-            continue
         other = by_slice[json.dumps(part.slice)]
         assert (part.examples, part.skipped) == (other.examples, other.skipped)
         for name, comparison in part.metrics.items():
             mine, theirs = comparison.candidate, other.metrics[name].candidate
             assert (mine.value, mine.low, mine.high) == pytest.approx((theirs.value, theirs.low, theirs.high))
-    assert sum(part.examples for part in found.slices if part.slice.keys() == {"label"}) == EXAMPLES
     json.dumps(found.to_dict(), allow_nan=False)
 
 
@@ -165,6 +157,17 @@ def test_slices_know_their_values_sizes_and_stricter_bounds(models, shards):
             strict, plain = strict_part.metrics["accuracy"].drop, loose_part.metrics["accuracy"].drop
             assert strict.low < plain.low
             assert plain.high < strict.high
+
+
+def test_accuracy_sliced_by_the_label_is_each_classs_recall(models, shards, data):
+    found = run(models, source(shards), options(metrics=["accuracy"], slices=["label"], min_slice_size=30))
+    scores = next(iter(LoadedModel(str(models["int8"]), 1).run({"image": data["image"]}).values()))
+    right = scores.argmax(axis=1) == data["label"]
+    assert sum(part.examples for part in found.slices) == EXAMPLES
+    for part in found.slices:
+        if not part.skipped:
+            expected = right[data["label"] == part.slice["label"]].mean()
+            assert part.metrics["accuracy"].candidate.value == pytest.approx(expected)
 
 
 def test_an_example_without_the_feature_is_a_slice_of_its_own(models, data, tmp_path):
@@ -236,14 +239,14 @@ def test_own_metrics_run_on_workers_and_here(models, shards, data):
     def top_score(labels, outputs):
         return outputs.max(axis=1)
 
-    def worst_class(labels, outputs):
+    def mean_class(labels, outputs):
         right = outputs.argmax(axis=1) == labels
-        return min(right[labels == label].mean() for label in np.unique(labels))
+        return np.mean([right[labels == label].mean() for label in np.unique(labels)])
 
     own = own_metrics(
         {
             "top_score": {"function": top_score, "better": "higher", "per_example": True, "low": 0.0, "high": 1.0},
-            "worst_class": {"function": worst_class, "better": "higher", "low": 0.0, "high": 1.0},
+            "mean_class": {"function": mean_class, "better": "higher", "low": 0.0, "high": 1.0},
         }
     )
     found = run(models, source(shards), options(metrics=list(own), own=own))
@@ -264,19 +267,20 @@ def test_a_batch_answers_as_its_examples_do_one_by_one(name, tmp_path, data):
 
 
 def test_a_model_whose_answers_depend_on_the_batch_runs_one_by_one(tmp_path):
-    """It adds up over the batch, so that in a batch every answer holds those before it."""
+    """It multiplies the examples of a batch with each other."""
     import tensorflow as tf
 
-    class Running(tf.Module):
+    class Mixing(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
         def serve(self, x):
-            return {"y": x * 2 + tf.cumsum(x, axis=0)}
+            return {"y": tf.matmul(tf.matmul(x, x, transpose_b=True), x)}
 
-    module = Running()
+    module = Mixing()
     path = lite_models.write(tmp_path, lite_models._from_saved_model(module, {"serving_default": module.serve}))
     batched = BatchedModel(str(path), 32)
     values = np.arange(40, dtype=np.float32).reshape(10, 4)
-    np.testing.assert_allclose(batched.run({"x": values})["y"], values * 3)
+    expected = (values**2).sum(axis=1, keepdims=True) * values
+    np.testing.assert_allclose(batched.run({"x": values})["y"], expected, rtol=1e-5)
     assert batched.step == 1
 
 
@@ -286,6 +290,12 @@ def test_a_model_whose_answers_depend_on_the_batch_runs_one_by_one(tmp_path):
 )
 def test_probabilities_are_known_by_the_operator_that_makes_them(name, probabilities):
     assert gives_probabilities(getattr(lite_models, name)(), "probability") is probabilities
+
+
+def test_files_are_found_by_pattern(shards, tmp_path):
+    assert list(ExampleFiles.matching([str(Path(shards[0]).parent / "part-*")], b"", "label").files) == shards
+    with pytest.raises(DataError, match=r"no file matches .*absent"):
+        ExampleFiles.matching([str(tmp_path / "absent-*")], b"", "label")
 
 
 class TestFailsClosed:

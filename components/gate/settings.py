@@ -1,0 +1,105 @@
+"""What the gate is asked: what must hold, where, and how well it must be known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from tfx_edge.config import Config
+from tfx_edge.gate.contract import Contract
+from tfx_edge.gate.metrics import METRICS, Metric, own_metric
+from tfx_edge.gate.targets import AnyTarget, LocalConfig
+from tfx_edge.gate.thresholds import Thresholds
+
+_OFFERED = ("latency", "memory", "arena")
+
+
+class GateSettings(Config):
+    """What is measured, where, and what must hold.
+
+    Attributes:
+      thresholds: bounds by metric name that hold on every target, as `tfx_edge.gate.thresholds.Thresholds` takes them.
+      slice_thresholds: bounds on quality metrics that hold for every slice.
+      targets: where the model is measured, by names of your choice; by default this machine.
+      policy: which targets must pass: ``"all"``, ``"any"``, or a list of names.
+      contract: rules for the inside of the file on every target.
+      metrics: quality metrics to report beside those that are bounded.
+      own_metrics: names of metrics that the module's ``metric_fns`` defines.
+      slices: features whose values tell slices apart, or lists of features to cross.
+      min_slice_size: slices with fewer examples are reported and not judged.
+      output: the output to score; needed when the model has several.
+      scores: whether that output holds logits or probabilities; ``"auto"`` looks for a softmax or sigmoid.
+      confidence: the probability with which each bound must be known to hold.
+      time_budget_s: seconds of timing for each model on each target; a few processes always run.
+      batch_size: examples read at a time.
+    """
+
+    thresholds: dict[str, Any] = Field(default_factory=dict)
+    slice_thresholds: dict[str, Any] = Field(default_factory=dict)
+    targets: dict[str, AnyTarget] = Field(default_factory=lambda: {"local": LocalConfig()}, min_length=1)
+    policy: Literal["all", "any"] | tuple[str, ...] = "all"
+    contract: Contract = Contract()
+    metrics: tuple[str, ...] = ()
+    own_metrics: tuple[str, ...] = ()
+    slices: tuple[str | tuple[str, ...], ...] = ()
+    min_slice_size: int = Field(default=100, ge=1)
+    output: str | None = None
+    scores: Literal["auto", "logits", "probabilities"] = "auto"
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    time_budget_s: float = Field(default=10, gt=0)
+    batch_size: int = Field(default=256, ge=1)
+
+    @model_validator(mode="after")
+    def _can_work(self) -> GateSettings:
+        known = self.known_metrics()
+        general = Thresholds.parse(self.thresholds, known)
+        sliced = Thresholds.parse(self.slice_thresholds, known)
+        if not (general.bounds or any(target.thresholds for target in self.targets.values())):
+            raise ValueError(
+                "no thresholds are given, and a gate without any would bless every model; "
+                f"bound at least one of {', '.join(known)}"
+            )
+        for name in sliced.bounds:
+            if known[name].source != "quality":
+                raise ValueError(f"slice_thresholds.{name}: only quality metrics are known for each slice")
+        if sliced.bounds and not self.slices:
+            raise ValueError("slice_thresholds bound slices, but slices names no feature to tell them apart")
+        for name in self.metrics:
+            if name not in known or known[name].source != "quality":
+                raise ValueError(f"metrics: {name!r} is no quality metric; name others in own_metrics")
+        if isinstance(self.policy, tuple) and not (self.policy and set(self.policy) <= self.targets.keys()):
+            raise ValueError(f"policy {list(self.policy)} must name targets; there are {', '.join(self.targets)}")
+        for name, target in self.targets.items():
+            for metric in self.bounds_on(name, known).bounds:
+                source = known[metric].source
+                if source in _OFFERED and source not in target.TARGET.OFFERS:
+                    raise ValueError(
+                        f"target {name!r} of kind {target.kind!r} cannot measure {metric}: bound it in the "
+                        f"thresholds of a target that can; this one offers {', '.join(sorted(target.TARGET.OFFERS))}"
+                    )
+        return self
+
+    def known_metrics(self) -> dict[str, Metric]:
+        """Every metric that may be named, the user's own included."""
+        return METRICS | {name: own_metric(name) for name in self.own_metrics}
+
+    def bounds_on(self, target: str, metrics: Mapping[str, Metric]) -> Thresholds:
+        """The bounds that hold on a target: the general ones, and instead of each the target's own where it has one."""
+        return Thresholds.parse(self.thresholds | self.targets[target].thresholds, metrics)
+
+    @property
+    def relative(self) -> list[str]:
+        """The metrics with a bound that compares with the baseline."""
+        known = self.known_metrics()
+        given = [self.thresholds, self.slice_thresholds, *(target.thresholds for target in self.targets.values())]
+        return list(dict.fromkeys(name for each in given for name in Thresholds.parse(each, known).relative))
+
+    @property
+    def quality_metrics(self) -> list[str]:
+        """The quality metrics to compute: those that are bounded, then the others that are asked for."""
+        known = self.known_metrics()
+        given = [self.thresholds, self.slice_thresholds, *(target.thresholds for target in self.targets.values())]
+        bounded = [name for each in given for name in each if known[name].source == "quality"]
+        return list(dict.fromkeys([*bounded, *self.metrics, *self.own_metrics]))
