@@ -19,6 +19,7 @@ from tfx_edge.gate.estimate import Estimate
 from tfx_edge.gate.example_files import ExampleFiles
 from tfx_edge.gate.metric_kinds import QualityMetric
 from tfx_edge.gate.metrics import Metric
+from tfx_edge.gate.parity import output_difference
 from tfx_edge.gate.quality import Batches, Quality, QualityOptions, evaluate_quality
 from tfx_edge.gate.remedy import remedy
 from tfx_edge.gate.sequential import Limit
@@ -67,10 +68,11 @@ class Models:
 def evaluate(
     candidate_uri: str | Path,
     baseline_uri: str | Path | None,
-    source: Batches | ExampleFiles | None,
+    examples: Batches | None,
     settings: GateSettings,
     progress: Progress,
     *,
+    files: ExampleFiles | None = None,
     own: Mapping[str, QualityMetric] | None = None,
     pipeline_args: Sequence[str] = (),
     name: str = "",
@@ -80,10 +82,11 @@ def evaluate(
     Args:
       candidate_uri: the candidate's Model artifact.
       baseline_uri: the baseline's, or None.
-      source: the eval split: a function that makes one pass over (features, labels) batches, or files for Beam; None
-        where no quality metric is asked for.
+      examples: the eval split: a function that makes one pass over (features, labels) batches; None where neither
+        quality nor outputs are asked for.
       settings: what is asked.
       progress: takes lines for people.
+      files: the same examples as files, for Beam to read.
       own: the metrics that the user's module defines.
       pipeline_args: Beam's arguments, for files.
       name: what the report calls the candidate.
@@ -97,11 +100,11 @@ def evaluate(
         bounds = {target: settings.bounds_on(target, metrics) for target in settings.targets}
     except EdgeError as error:
         return unevaluated(f"the candidate could not be evaluated: {error}", name)
-    quality, problem = _quality(models, source, settings, own or {}, pipeline_args)
+    quality, problem = _quality(models, files or examples, settings, own or {}, pipeline_args)
     if quality:
         progress(_quality_line(quality))
     judged = {
-        target: _judge_on(target, models, bounds[target], metrics, quality, problem, settings, progress)
+        target: _judge_on(target, models, examples, bounds[target], metrics, quality, problem, settings, progress)
         for target in settings.targets
     }
     described, operators = models.candidate.to_dict(), profile.profile(models.paths[0])
@@ -216,6 +219,7 @@ def _figures(estimates: Mapping[str, Estimate]) -> dict[str, Any]:
 def _judge_on(
     name: str,
     models: Models,
+    examples: Batches | None,
     thresholds: Thresholds,
     metrics: Mapping[str, Metric],
     quality: Quality | None,
@@ -225,7 +229,8 @@ def _judge_on(
 ) -> Judged:
     config = settings.targets[name]
     problems: list[str] = []
-    measured, arena, environment = None, {}, {}
+    measured, environment = None, {}
+    exact: dict[str, dict[str, Estimate]] = {"candidate": {}, "baseline": {}}
     with contextlib.ExitStack() as stack:
         try:
             target = stack.enter_context(config.connect())
@@ -241,10 +246,13 @@ def _judge_on(
                 )
                 environment = dict(measured.environment)
             if "arena" in target.OFFERS:
-                arena, environment = _arenas(target, models, config.timeout_s)
+                exact, environment = _arenas(target, models, config.timeout_s)
+            if "output_difference" in thresholds.bounds:
+                difference = _difference(target, models, examples, config.timeout_s)
+                exact["candidate"]["output_difference"] = Estimate.exact(difference)
         except EdgeError as error:
             problems.append(f"target {name!r}: {error}")
-    evidence = _evidence(models, measured, arena, quality, quality_problem, settings)
+    evidence = _evidence(models, measured, exact, quality, quality_problem, settings)
     checks = [
         *_contract_checks(models, config.contract or settings.contract),
         *check_bounds(thresholds.bounds, evidence, metrics),
@@ -264,17 +272,22 @@ def _arenas(target: Target, models: Models, timeout_s: float) -> tuple[dict[str,
     """The arenas of the candidate and, where a microcontroller can run it, of the baseline."""
     candidate, baseline = models.paths
     size, environment = target.arena_bytes(candidate, timeout_s)
-    arenas = {"candidate": {"arena_bytes": Estimate.exact(float(size))}}
+    arenas = {"candidate": {"arena_bytes": Estimate.exact(float(size))}, "baseline": {}}
     if baseline:
         with contextlib.suppress(EdgeError):
             arenas["baseline"] = {"arena_bytes": Estimate.exact(float(target.arena_bytes(baseline, timeout_s)[0]))}
     return arenas, dict(environment)
 
 
+def _difference(target: Target, models: Models, examples: Batches | None, timeout_s: float) -> float:
+    batches = (features for features, _ in examples()) if examples else iter(())
+    return output_difference(target, models.paths[0], batches, timeout_s)
+
+
 def _evidence(
     models: Models,
     measured: timing.Timing | None,
-    arena: Mapping[str, Mapping[str, Estimate]],
+    exact: Mapping[str, Mapping[str, Estimate]],
     quality: Quality | None,
     quality_problem: str,
     settings: GateSettings,
@@ -288,13 +301,13 @@ def _evidence(
     candidate = {
         **of_file(models.candidate),
         **(measured.candidate if measured else {}),
-        **arena.get("candidate", {}),
+        **exact["candidate"],
         **found.candidate,
     }
     baseline = None
     if models.baseline:
         timed = (measured.baseline or {}) if measured else {}
-        baseline = {**of_file(models.baseline), **timed, **arena.get("baseline", {}), **(found.baseline or {})}
+        baseline = {**of_file(models.baseline), **timed, **exact["baseline"], **(found.baseline or {})}
     relative = {**(measured.relative if measured else {}), **found.relative}
     shortfalls = {(gap.limit.metric, gap.limit.kind): str(gap) for gap in measured.shortfalls} if measured else {}
     return Evidence(candidate, baseline, relative, {**found.problems, **unknown}, shortfalls)

@@ -8,7 +8,7 @@ from typing import Literal
 
 from tfx_edge.gate.quality_metrics import QUALITY_METRICS
 
-Source = Literal["file", "latency", "memory", "arena", "quality"]
+Source = Literal["file", "latency", "memory", "arena", "infer", "quality"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,7 @@ METRICS: dict[str, Metric] = {
         Metric("model_memory_bytes", "bytes", "lower", "memory"),
         Metric("peak_memory_bytes", "bytes", "lower", "memory"),
         Metric("arena_bytes", "bytes", "lower", "arena"),
+        Metric("output_difference", "", "lower", "infer"),
         *(Metric(each.name, "", each.better, "quality", each.low, each.high) for each in QUALITY_METRICS.values()),
     )
 }

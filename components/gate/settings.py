@@ -13,7 +13,7 @@ from tfx_edge.gate.metrics import METRICS, Metric, own_metric
 from tfx_edge.gate.targets import AnyTarget, LocalConfig
 from tfx_edge.gate.thresholds import Thresholds
 
-_OFFERED = ("latency", "memory", "arena")
+_OFFERED = ("latency", "memory", "arena", "infer")
 
 
 class GateSettings(Config):
@@ -71,15 +71,23 @@ class GateSettings(Config):
                 raise ValueError(f"metrics: {name!r} is no quality metric; name others in own_metrics")
         if isinstance(self.policy, tuple) and not (self.policy and set(self.policy) <= self.targets.keys()):
             raise ValueError(f"policy {list(self.policy)} must name targets; there are {', '.join(self.targets)}")
-        for name, target in self.targets.items():
-            for metric in self.bounds_on(name, known).bounds:
-                source = known[metric].source
-                if source in _OFFERED and source not in target.TARGET.OFFERS:
-                    raise ValueError(
-                        f"target {name!r} of kind {target.kind!r} cannot measure {metric}: bound it in the "
-                        f"thresholds of a target that can; this one offers {', '.join(sorted(target.TARGET.OFFERS))}"
-                    )
+        for name in self.targets:
+            self._check_target(name, known)
         return self
+
+    def _check_target(self, name: str, known: Mapping[str, Metric]) -> None:
+        target, bounds = self.targets[name], self.bounds_on(name, known).bounds
+        offers = target.TARGET.OFFERS
+        for metric in bounds:
+            if known[metric].source in _OFFERED and known[metric].source not in offers:
+                raise ValueError(
+                    f"target {name!r} of kind {target.kind!r} cannot measure {metric}: bound it in the thresholds of a "
+                    f"target that can; this one offers {', '.join(sorted(offers))}"
+                )
+        if offers == {"infer"} and "output_difference" not in bounds:
+            raise ValueError(f"target {name!r} of kind {target.kind!r} gives outputs alone: bound output_difference")
+        if "output_difference" in bounds and bounds["output_difference"].max_ratio is not None:
+            raise ValueError(f"output_difference on target {name!r} takes max, since a baseline has none to compare")
 
     def known_metrics(self) -> dict[str, Metric]:
         """Every metric that may be named, the user's own included."""

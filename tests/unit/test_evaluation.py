@@ -159,6 +159,15 @@ def test_a_microcontroller_target_bounds_the_arena(tmp_path: Path) -> None:
     assert "latency_p50_ms" not in report["targets"]["mcu"]["candidate"]
 
 
+def test_outputs_of_a_target_are_held_against_this_machines(tmp_path: Path, batches: list[Batch]) -> None:
+    mcu = {"kind": "mcu", "thresholds": {"output_difference": {"max": 0.5}}}
+    candidate = artifact(tmp_path, lite_models.int8())
+    report = judged(candidate, None, lambda: iter(batches), settings(targets={"mcu": mcu}))
+    assert report["verdict"]["blessed"], report["verdict"]["reason"]
+    report = judged(candidate, None, lambda: iter(()), settings(targets={"mcu": mcu}))
+    assert "no examples to compare the outputs on" in report["verdict"]["reason"]
+
+
 def test_a_file_that_does_not_keep_to_the_contract_is_not_blessed(tmp_path: Path) -> None:
     given = settings(contract={"precision": "int8"})
     report = judged(artifact(tmp_path, lite_models.float32()), None, None, given)
@@ -198,6 +207,7 @@ def test_each_slice_is_bounded_and_named(tmp_path: Path, batches: list[Batch]) -
         ),
         ({"targets": {"m": {"kind": "esp32"}}}, "targets.m: .*'ssh'"),
         ({"targets": {}}, "targets: .*at least 1"),
+        ({"targets": {"arm": {"kind": "qemu", "root": "arm64"}}}, "'arm' of kind 'qemu' gives outputs alone"),
         ({"policy": ["pi"]}, "policy .'pi'. must name targets; there are local"),
         ({"slice_thresholds": {"accuracy": {"min": 0.5}}}, "slices names no feature"),
         ({"slices": ["a"], "slice_thresholds": {"size_bytes": {"max": 5}}}, "only quality metrics"),
