@@ -23,7 +23,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -174,6 +174,18 @@ def share(hits: int, trials: int) -> str:
     return f"{hits}/{trials} = {hits / trials:.1%} ({low:.1%} to {high:.1%})"
 
 
+def together(results: Iterable[Results]) -> Results:
+    """The verdicts on all models."""
+    total = Results()
+    for one in results:
+        for tallies, summed in ((one.copy, total.copy), (one.slowed, total.slowed)):
+            for rule, tally in tallies.items():
+                summed[rule].blessed += tally.blessed
+                summed[rule].failed += tally.failed
+                summed[rule].inconclusive += tally.inconclusive
+    return total
+
+
 def table(name: str, load_name: str, results: Results) -> str:
     """The rates of one model as lines of a Markdown table."""
     lines = []
@@ -237,6 +249,7 @@ def main() -> None:
     print(f"\n{fingerprint()}; {args.load}, max_ratio {args.max_ratio:g}, {args.seconds:g} s for each model\n")
     print("| model | load | rule | false alarms | slowdowns caught | inconclusive |\n|---|---|---|---|---|---|")
     print("\n".join(table(name, args.load, results[name]) for name in args.models))
+    print(table("all", args.load, together(results.values())))
     print("\n| model | load | statistic | spread of processes | spread of their ratios |\n|---|---|---|---|---|")
     print("\n".join(spreads(name, args.load, results[name].copy_pairs) for name in args.models))
     print("\n" + "\n".join(facts(name, models[name], results[name]) for name in args.models))
