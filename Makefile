@@ -11,7 +11,7 @@ python := $(VENV)/bin/python
 demo := $(python) -m tfx_edge.pipelines.digits
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-blocked test test-unit test-current test-classic lint typecheck wheel constraints clean
+.PHONY: help setup demo demo-blocked test test-unit test-current test-classic bench-gate bench-accuracy lint typecheck wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
@@ -35,6 +35,12 @@ test-current: ## run all tests on the current stack, in a virtual environment of
 test-classic: ## the same on the classic stack
 test-current test-classic: test-%:
 	@$(MAKE) --no-print-directory test STACK=$* VENV=.venv-$*
+
+bench-gate: setup ## how often the latency gate errs, in quiet and under load (about 45 minutes; ARGS="--trials 10 …")
+	$(python) benchmarks/gate_latency.py $(ARGS)
+
+bench-accuracy: setup ## examples a second of the evaluation, beside TFMA and a plain loop (minutes)
+	$(python) benchmarks/evaluation.py $(ARGS)
 
 lint: setup ## check style and format
 	$(VENV)/bin/ruff check
