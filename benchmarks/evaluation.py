@@ -1,6 +1,6 @@
 """Examples per second of the gate's quality evaluation, beside a plain Python loop and TFMA's road for ``tf_lite``.
 
-    python benchmarks/evaluation.py [--examples 200000] [--few 50000] [--rounds 5] [--work build/bench-evaluation]
+    python benchmarks/evaluation.py [--examples 400000] [--few 50000] [--rounds 5] [--work build/bench-evaluation]
 
 All run on gzipped TFRecord files of scikit-learn's 1,797 digits, repeated as often as it takes, with an int8 CNN that
 was trained on them (and its float original as the baseline, where two models are scored). The loop reads and parses
@@ -236,7 +236,7 @@ def road(name: str, work: Path, records: Path) -> dict[str, float]:
 def main() -> int:
     """Prints the table; fails when a bar is missed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--examples", type=int, default=200_000, help="of the file for the plain loop")
+    parser.add_argument("--examples", type=int, default=400_000, help="of the file for the plain loop")
     parser.add_argument("--few", type=int, default=50_000, help="of the file for TFMA")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--work", type=Path, default=Path("build/bench-evaluation"))

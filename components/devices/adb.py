@@ -18,7 +18,7 @@ from typing import Any, ClassVar, Literal
 
 from tfx_edge.devices import benchmark_tool
 from tfx_edge.devices.adb_client import AdbClient, Finished
-from tfx_edge.devices.measurement import ProcessRun
+from tfx_edge.devices.measurement import SummarizedRun
 from tfx_edge.devices.target import RunOptions, Target
 from tfx_edge.errors import ConfigError, DeviceError, ModelError
 
@@ -79,11 +79,8 @@ class Adb(Target):
         cores = f"cores {','.join(map(str, self._cores))}" if self._cores else "any core"
         return " ".join([f"{phone}, {self._delegate}, {cores}, benchmark_model {self._tool_identity()}", *self._flags])
 
-    def latency(self, model: Path, options: RunOptions) -> tuple[ProcessRun, Mapping[str, Any]]:
-        """Times a model in one process on the phone; returns its statistics and the environment that they hold for.
-
-        The run is a `tfx_edge.devices.benchmark_tool.SummarizedRun`, which holds no samples.
-        """
+    def latency(self, model: Path, options: RunOptions) -> tuple[SummarizedRun, Mapping[str, Any]]:
+        """Times a model in one process on the phone; returns its statistics and the environment that they hold for."""
         if not Path(model).is_file():
             raise ModelError(f"there is no model file at {model}")
         deadline = time.monotonic() + options.timeout_s

@@ -10,11 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Any
 
-from tfx_edge.devices.measurement import ProcessRun
+from tfx_edge.devices.measurement import SummarizedRun
 from tfx_edge.devices.target import RunOptions
 from tfx_edge.errors import ConfigError, DeviceError, ModelError
 
@@ -38,20 +37,6 @@ _NOT_DELEGATED = re.compile(r"Though (\w+) delegate is (?:explicitly )?applied, 
 _UNKNOWN_FLAGS = re.compile(r"Unconsumed cmdline flags: (.*)")
 
 
-@dataclass(frozen=True)
-class SummarizedRun(ProcessRun):
-    """A process of which statistics are known, but no samples: ``samples_ns`` is empty.
-
-    Attributes:
-      statistics_ns: statistics of the time of an invocation by name: ``"min"``, ``"max"``, ``"mean"``, and, where the
-        tool is new enough, ``"p5"``, ``"p50"`` and ``"p95"``.
-      count: how many timed invocations they are of.
-    """
-
-    statistics_ns: Mapping[str, float] = field(default_factory=dict)
-    count: int = 0
-
-
 def check_flags(flags: Sequence[str]) -> None:
     """Refuses further flags that are none, or that would change what is measured behind the caller's back.
 
@@ -72,13 +57,12 @@ def check_flags(flags: Sequence[str]) -> None:
 
 
 def arguments(model: str, options: RunOptions, delegate: str) -> list[str]:
-    """The flags to time a model with; a slow model is timed for at most a half of ``timeout_s``, warm-up included."""
-    max_seconds = options.timeout_s / 4
+    """The flags to time a model with; the tool limits the time of warm-up and of timed runs one by one."""
     flags = [
         f"--graph={model}",
         f"--num_runs={options.runs}",
         "--min_secs=0",
-        f"--max_secs={max_seconds:g}",
+        f"--max_secs={options.seconds_of_running / 2:g}",
         f"--warmup_runs={options.warmup + 1}",  # the first invocation is reported apart
         "--warmup_min_secs=0",
         f"--num_threads={options.num_threads}",

@@ -19,14 +19,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tfx_edge.devices.batches import SavedBatch, read_outputs, save_in_chunks
-from tfx_edge.devices.measurement import Measurement, ProcessRun
+from tfx_edge.devices.batches import read_outputs, save_in_chunks
+from tfx_edge.devices.measurement import ProcessRun
 from tfx_edge.devices.runner import processor
 from tfx_edge.devices.target import Batch, PairedRun, RunOptions, Target
-from tfx_edge.errors import ConfigError, DataError, DeviceError, EdgeError, ModelError
+from tfx_edge.errors import DataError, DeviceError, EdgeError, ModelError
 
 RUNNER = (sys.executable, "-m", "tfx_edge.devices.runner")
-KERNELS = ("default", "builtin")
 
 
 class Local(Target):
@@ -52,41 +51,6 @@ class Local(Target):
     def infer(self, model: Path, batches: Iterable[Batch], timeout_s: float) -> Iterator[dict[str, np.ndarray]]:
         """The outputs for batches of features, as `tfx_edge.devices.local.infer` gives them."""
         return infer(model, batches, timeout_s=timeout_s)
-
-
-def measure(
-    model_path: str | os.PathLike[str],
-    *,
-    runs: int = 200,
-    warmup: int = 20,
-    processes: int = 3,
-    num_threads: int = 1,
-    timeout_s: float = 120,
-    sample: Batch | None = None,
-) -> Measurement:
-    """Times a model on this machine, one example at a time, in several fresh processes one after another.
-
-    Args:
-      model_path: a .tflite file.
-      runs: timed invocations in each process; a slow model gets fewer, as many as half of ``timeout_s`` allows.
-      warmup: invocations before them that are not timed.
-      processes: how many processes to measure in.
-      num_threads: threads of the interpreter; with one, each process is pinned to a core.
-      timeout_s: seconds that one process may take.
-      sample: a batch whose first example is the input; by default inputs are random, and integers that are not
-        quantized are 0 or 1.
-
-    Raises:
-      ModelError: the model cannot be loaded or run.
-      DataError: the sample does not fit the model.
-      DeviceError: a process crashed, hung or answered nonsense.
-      ConfigError: an argument is out of range.
-    """
-    if processes < 1:
-        raise ConfigError(f"processes must be at least 1, but it is {processes}")
-    options = RunOptions(runs=runs, warmup=warmup, num_threads=num_threads, timeout_s=timeout_s)
-    models = {"model": Path(model_path)}
-    return Measurement.from_results([_time("latency", models, options, sample) for _ in range(processes)])
 
 
 def infer(
@@ -135,30 +99,18 @@ def fingerprint() -> str:
     return f"{processor()}, {platform.machine()}, {os.cpu_count()} cores, ai_edge_litert {version('ai-edge-litert')}"
 
 
-def _time(job: str, models: Mapping[str, Path], options: RunOptions, sample: Batch | None = None) -> dict[str, Any]:
-    if min(options.runs, options.num_threads) < 1 or options.warmup < 0 or options.timeout_s <= 0:
-        raise ConfigError(
-            "runs and num_threads must be at least 1, warmup at least 0 and timeout_s above 0, but they are "
-            f"{options.runs}, {options.num_threads}, {options.warmup} and {options.timeout_s:g}"
-        )
-    if options.kernel not in KERNELS:
-        raise ConfigError(f"kernel must be one of {', '.join(KERNELS)}, but it is {options.kernel!r}")
+def _time(job: str, models: Mapping[str, Path], options: RunOptions) -> dict[str, Any]:
     paths = {role: _existing(path) for role, path in models.items()}
-    max_seconds = options.timeout_s / 2 if options.max_seconds is None else options.max_seconds
     with tempfile.TemporaryDirectory(prefix="tfx-edge-") as workdir:
-        request: dict[str, Any] = {
+        request = {
             "job": job,
             **paths,
             "num_threads": options.num_threads,
             "kernel": options.kernel,
             "runs": options.runs,
             "warmup": options.warmup,
-            "max_seconds": min(max_seconds, options.timeout_s / 2),
-            "sample": None,
+            "max_seconds": options.seconds_of_running,
         }
-        if sample is not None:
-            saved = SavedBatch.write(Path(workdir, "sample.npz"), sample)
-            request["sample"] = {"file": str(saved.path), "names": saved.names}
         return _run(request, " and ".join(paths.values()), Path(workdir), options.timeout_s)
 
 

@@ -6,8 +6,8 @@ happens in a fresh child. It imports NumPy, ai_edge_litert and a few light modul
 
 A request is a JSON object with ``job``, ``num_threads``, ``result`` (path of the JSON to write), and for each job:
 
-- ``"latency"``: times the invocations of one example. ``model`` (path), ``runs``, ``warmup``, ``max_seconds``, and
-  where wanted ``kernel`` (``"default"`` or ``"builtin"``) and ``sample`` (a batch; by default inputs are random).
+- ``"latency"``: times the invocations of one random example. ``model`` (path), ``runs``, ``warmup``, ``max_seconds``
+  and ``kernel`` (``"default"`` or ``"builtin"``).
 - ``"compare"``: the same for two models in turns, ``candidate`` and ``baseline`` (paths) in place of ``model``; the
   result holds what ``"latency"`` gives under each of the two names, and one ``environment``.
 - ``"infer"``: computes outputs. ``model`` and ``batches``, a list of ``{"input": batch, "output": path}``.
@@ -48,6 +48,9 @@ ROUNDS = 5
 # comparison, unless that would take longer than this in all.
 COPIES = 3
 COPYING_NS = 200_000_000
+# What boards tell of themselves: the model, and who sets a core's clock.
+BOARD = "/proc/device-tree/model"
+GOVERNOR = "/sys/devices/system/cpu/cpu{core}/cpufreq/scaling_governor"
 
 
 def latency(request: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,13 +120,10 @@ def _load_models(request: Mapping[str, Any], paths: Sequence[str], samples: Sequ
     timed: dict[int, _Timed] = {}
     for number in random.sample(range(len(paths)), len(paths)):
         start = time.perf_counter_ns()
-        model = LoadedModel(paths[number], request["num_threads"], request.get("kernel", "default"))
+        model = LoadedModel(paths[number], request["num_threads"], request["kernel"])
         timed[number] = _Timed(model, time.perf_counter_ns() - start, samples[number])
-        batch = model.random_batch(seed=0)
-        if request.get("sample"):
-            batch = {name: values[:1] for name, values in model.prepare(_load(request["sample"])).items()}
         try:
-            model.feed(batch)
+            model.feed(model.random_batch())
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{paths[number]} does not run: {error}") from error
     return [timed[number] for number in range(len(paths))]
@@ -157,7 +157,12 @@ def infer(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def environment() -> dict[str, Any]:
-    """What figures and outputs of this process depend on, beside the model."""
+    """What figures and outputs of this process depend on, beside the model.
+
+    ``board`` (its name) and ``governor`` (of the first core that this process may run on) are there where the kernel
+    tells them.
+    """
+    told = {"board": _told(BOARD), "governor": _told(GOVERNOR.format(core=min(os.sched_getaffinity(0))))}
     return {
         "machine": platform.machine(),
         "processor": processor(),
@@ -166,6 +171,7 @@ def environment() -> dict[str, Any]:
         "python": platform.python_version(),
         "numpy": np.__version__,
         "ai_edge_litert": version("ai-edge-litert"),
+        **{name: text for name, text in told.items() if text},
     }
 
 
@@ -176,6 +182,14 @@ def processor() -> str:
     if "model name" in facts:
         return facts["model name"]
     return " ".join(f"{key} {facts[key]}" for key in ("CPU implementer", "CPU part") if key in facts) or "unknown"
+
+
+def _told(path: str) -> str:
+    """What a file of the kernel says, or nothing where there is none."""
+    try:
+        return Path(path).read_text(errors="replace").strip("\0 \n")
+    except OSError:
+        return ""
 
 
 def _load(batch: Mapping[str, Any]) -> dict[str, np.ndarray]:

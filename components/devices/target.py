@@ -11,10 +11,11 @@ from typing import Any, ClassVar, TypeVar
 import numpy as np
 
 from tfx_edge.devices.measurement import ProcessRun
-from tfx_edge.errors import DeviceError
+from tfx_edge.errors import ConfigError, DeviceError
 
 Batch = Mapping[str, np.ndarray]
 Self = TypeVar("Self", bound="Target")
+KERNELS = ("default", "builtin")
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,8 @@ class RunOptions:
       num_threads: threads of the interpreter; with one, the process is pinned to a core where the device can.
       kernel: ``"default"``, which delegates to XNNPACK what it takes, or ``"builtin"`` without it.
       timeout_s: seconds that the process may take, start and transfer included.
-      max_seconds: seconds that warm-up and timed invocations may take; by default half of ``timeout_s``.
+      max_seconds: seconds that warm-up and timed invocations may take; by default, and at most, half of
+        ``timeout_s``.
     """
 
     runs: int = 200
@@ -36,6 +38,24 @@ class RunOptions:
     kernel: str = "default"
     timeout_s: float = 120
     max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ConfigError, naming the first option that is out of range."""
+        for name, least in (("runs", 1), ("warmup", 0), ("num_threads", 1)):
+            if getattr(self, name) < least:
+                raise ConfigError(f"{name} must be at least {least}, but it is {getattr(self, name)}")
+        if self.kernel not in KERNELS:
+            raise ConfigError(f"kernel must be one of {', '.join(KERNELS)}, but it is {self.kernel!r}")
+        for name in ("timeout_s", "max_seconds"):
+            seconds = getattr(self, name)
+            if seconds is not None and not seconds > 0:
+                raise ConfigError(f"{name} must be above 0, but it is {seconds:g}")
+
+    @property
+    def seconds_of_running(self) -> float:
+        """Seconds that warm-up and timed invocations may take: ``max_seconds``, but at most half of ``timeout_s``."""
+        most = self.timeout_s / 2
+        return most if self.max_seconds is None else min(self.max_seconds, most)
 
 
 @dataclass(frozen=True)

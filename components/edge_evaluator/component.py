@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfx import types
-from tfx.dsl.components.base import executor_spec
+from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.orchestration import data_types
 from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec, ExecutionParameter
@@ -40,7 +40,7 @@ def fingerprints(config: EdgeEvaluatorConfig | dict[str, Any]) -> str:
     return "; ".join(f"{name}: {target.connect().fingerprint()}" for name, target in targets.items())
 
 
-class EdgeEvaluator(component.EdgeComponent):
+class EdgeEvaluator(component.EdgeComponent, base_beam_component.BaseBeamComponent):
     """Measures a ``.tflite`` and blesses it only when every threshold holds.
 
     Size, latency, peak memory and accuracy are measured in processes of their own through the interpreter that runs on
@@ -65,7 +65,7 @@ class EdgeEvaluator(component.EdgeComponent):
     """
 
     SPEC_CLASS = EdgeEvaluatorSpec
-    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(executor.Executor)
     CONFIG_CLASS = EdgeEvaluatorConfig
 
     def __init__(

@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tfx.dsl.components.base import base_executor
+from tfx.dsl.components.base import base_beam_executor, base_executor
 
+from tfx_edge.edge_evaluator import beam
 from tfx_edge.errors import EdgeError
 from tfx_edge.gate.evaluation import unevaluated
 from tfx_edge.report.html import render
@@ -16,15 +17,21 @@ from tfx_edge.stages.component import package_version
 from tfx_edge.stages.executor import make_request, set_property
 
 
-class Executor(base_executor.BaseExecutor):
+class Executor(base_beam_executor.BaseBeamExecutor):
     """Measures in child processes, judges, and always writes a verdict."""
+
+    def __init__(self, context: base_executor.BaseExecutor.Context | None = None) -> None:
+        # Not Beam's own, which packs all of TFX for workers (5 s) even where there are none.
+        base_executor.BaseExecutor.__init__(self, context)
+        self.beam_pipeline_args = list(getattr(context, "beam_pipeline_args", None) or ())
 
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
         """Writes both blessings and the report; see the component for inputs, outputs and properties."""
         node = self._context.pipeline_node if self._context else None
         name = node.node_info.id if node else "EdgeEvaluator"
         try:
-            request = make_request("EdgeEvaluator", input_dict, output_dict, {**exec_properties, "name": name})
+            properties = {**exec_properties, "name": name, **self._beam_job()}
+            request = make_request("EdgeEvaluator", input_dict, output_dict, properties)
             report = child.run("tfx_edge.edge_evaluator.work:evaluate", request)
         except EdgeError as error:
             report = unevaluated(f"the candidate could not be evaluated: {error}", name)
@@ -41,6 +48,11 @@ class Executor(base_executor.BaseExecutor):
             set_property(artifact, key, value)
         _stamp(artifact, report)
         _bless(input_dict, output_dict, report)
+
+    def _beam_job(self) -> dict[str, Any]:
+        if not beam.has_workers(self.beam_pipeline_args):
+            return {}
+        return {"beam_pipeline_args": self.beam_pipeline_args, "beam_folder": self._get_tmp_dir()}
 
 
 def _write(folder: Path, report: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tfx_edge.edge_evaluator import beam
 from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
 from tfx_edge.gate import evaluation
 from tfx_edge.gate.own_metrics import HOOK, own_metrics
@@ -23,6 +24,7 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
         lambda: stage.arrays("eval", config.batch_size),
         config,
         progress,
+        on_beam=beam.job(stage) if config.quality_metrics else None,
         own=own_metrics(metric_fns(stage.fn_args)) if metric_fns else None,
         name=request.properties["name"],
     )

@@ -13,6 +13,14 @@ from tfx_edge.errors import DataError
 from tfx_edge.examples.tfrecord import Open, read_records, shards
 
 
+def read_schema(path: str | Path) -> Any:
+    """The ``Schema`` of TensorFlow Metadata in a ``schema.pbtxt``."""
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    return text_format.Parse(Path(path).read_text(), schema_pb2.Schema())
+
+
 class ExampleDecoder:
     """Decodes records in batches, by tfx_bsl's decoder.
 
@@ -25,14 +33,6 @@ class ExampleDecoder:
 
         self.features = {feature.name: feature for feature in schema.feature}
         self._decoder = example_coder.ExamplesToRecordBatchDecoder(schema.SerializeToString())
-
-    @classmethod
-    def from_file(cls, path: str | Path) -> ExampleDecoder:
-        """Takes the schema from a ``schema.pbtxt``."""
-        from google.protobuf import text_format
-        from tensorflow_metadata.proto.v0 import schema_pb2
-
-        return cls(text_format.Parse(Path(path).read_text(), schema_pb2.Schema()))
 
     def decode(self, records: Sequence[bytes], names: Sequence[str] | None = None) -> dict[str, np.ndarray]:
         """The values of features by name.

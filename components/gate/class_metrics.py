@@ -47,7 +47,7 @@ def class_numbers(outputs: Outputs, classes: int) -> np.ndarray:
             f"({examples}, {classes}) is needed"
         )
     numbers = labels.reshape(examples)
-    wrong = ~np.isin(numbers, np.arange(max(classes, 2)))
+    wrong = ~((numbers >= 0) & (numbers < max(classes, 2)) & (numbers == np.floor(numbers)))
     if wrong.any():
         raise DataError(
             f"{int(wrong.sum())} of {examples} labels name no class, for example {numbers[wrong][0]}; "
@@ -56,18 +56,18 @@ def class_numbers(outputs: Outputs, classes: int) -> np.ndarray:
     return numbers.astype(np.int32)
 
 
-def predicted_classes(outputs: Outputs) -> np.ndarray:
+def predicted_classes(scores: np.ndarray, probabilities: bool) -> np.ndarray:
     """The class of the highest score, of equal ones the first; with one score, 1 where it says at least a half."""
-    scores = class_scores(outputs)
     if scores.shape[1] == 1:
-        return (scores[:, 0] >= (0.5 if outputs.probabilities else 0.0)).astype(np.int32)
+        return (scores[:, 0] >= (0.5 if probabilities else 0.0)).astype(np.int32)
     return np.argmax(scores, axis=1).astype(np.int32)
 
 
 def keep_classes(outputs: Outputs) -> dict[str, np.ndarray]:
     """The label and the predicted class."""
-    classes = class_numbers(outputs, class_scores(outputs).shape[1])
-    return {"class": classes, "predicted": predicted_classes(outputs)}
+    scores = class_scores(outputs)
+    predicted = predicted_classes(scores, outputs.probabilities)
+    return {"class": class_numbers(outputs, scores.shape[1]), "predicted": predicted}
 
 
 def correct(columns: Columns) -> np.ndarray:

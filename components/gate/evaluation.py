@@ -3,22 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from tfx_edge.devices import profile
+from tfx_edge.devices import local, profile
 from tfx_edge.errors import ConfigError, EdgeError
 from tfx_edge.gate import policy
 from tfx_edge.gate.example_files import ExampleFiles
 from tfx_edge.gate.judging import Case, Models, Progress, judge
 from tfx_edge.gate.metric_kinds import QualityMetric
 from tfx_edge.gate.metrics import Metric
+from tfx_edge.gate.parity import first_examples
 from tfx_edge.gate.quality import Batches, Quality, QualityOptions, evaluate_quality
 from tfx_edge.gate.remedy import remedy
 from tfx_edge.gate.settings import GateSettings
 
 SCHEMA_VERSION = 2
+
+
+@dataclass(frozen=True)
+class OnBeam:
+    """A Beam job that scores the examples.
+
+    Attributes:
+      files: the eval split.
+      pipeline_args: Beam's arguments.
+      folder: where workers put what they keep of the examples; everyone must reach it.
+    """
+
+    files: ExampleFiles
+    pipeline_args: Sequence[str]
+    folder: str
 
 
 def evaluate(
@@ -28,9 +45,8 @@ def evaluate(
     settings: GateSettings,
     progress: Progress,
     *,
-    files: ExampleFiles | None = None,
+    on_beam: OnBeam | None = None,
     own: Mapping[str, QualityMetric] | None = None,
-    pipeline_args: Sequence[str] = (),
     name: str = "",
 ) -> dict[str, Any]:
     """Evaluates a lite stage; whatever goes wrong becomes a reason not to bless.
@@ -42,9 +58,8 @@ def evaluate(
         quality nor outputs are asked for.
       settings: what is asked.
       progress: takes lines for people.
-      files: the same examples as files, for Beam to read.
+      on_beam: how Beam reads the same examples, where it shall score them; else this process does.
       own: the metrics that the user's module defines.
-      pipeline_args: Beam's arguments, for files.
       name: what the report calls the candidate.
 
     Returns:
@@ -57,7 +72,7 @@ def evaluate(
             settings.bounds_on(target, metrics)
     except EdgeError as error:
         return unevaluated(f"the candidate could not be evaluated: {error}", name)
-    quality, problem = _quality(models, files or examples, settings, own or {}, pipeline_args)
+    quality, problem = _quality(models, examples, on_beam, settings, own or {})
     if quality:
         progress(_quality_line(quality))
     case = Case(models, examples, settings, metrics, quality, problem)
@@ -112,15 +127,15 @@ def _metrics(settings: GateSettings, own: Mapping[str, QualityMetric]) -> dict[s
 
 def _quality(
     models: Models,
-    source: Batches | ExampleFiles | None,
+    examples: Batches | None,
+    on_beam: OnBeam | None,
     settings: GateSettings,
     own: Mapping[str, QualityMetric],
-    pipeline_args: Sequence[str],
 ) -> tuple[Quality | None, str]:
     """The quality, or None and why it is not known."""
     if not settings.quality_metrics:
         return None, ""
-    if source is None:
+    if examples is None:
         return None, "there are no examples"
     options = QualityOptions(
         metrics=settings.quality_metrics,
@@ -133,9 +148,21 @@ def _quality(
         batch_size=settings.batch_size,
     )
     try:
-        return evaluate_quality(*models.paths, source, options, pipeline_args=pipeline_args), ""
+        _try_out(models, examples, max(target.timeout_s for target in settings.targets.values()))
+        if on_beam is None:
+            return evaluate_quality(*models.paths, examples, options), ""
+        job = {"pipeline_args": on_beam.pipeline_args, "folder": on_beam.folder}
+        return evaluate_quality(*models.paths, on_beam.files, options, **job), ""
     except EdgeError as error:
         return None, str(error)
+
+
+def _try_out(models: Models, examples: Batches, timeout_s: float) -> None:
+    """Runs each model once in a process of its own: one that crashes or hangs would take this process with it."""
+    for path in filter(None, models.paths):
+        features = first_examples((each for each, _ in examples()), 1)
+        for _ in local.infer(path, features, timeout_s=timeout_s):
+            pass
 
 
 def _quality_line(quality: Quality) -> str:

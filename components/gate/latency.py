@@ -18,19 +18,16 @@ from typing import Literal
 import numpy as np
 from scipy.special import stdtrit
 
-from tfx_edge.devices.measurement import MIN_SAMPLES_P90, MIN_SAMPLES_P99, NS_PER_MS, ProcessRun
+from tfx_edge.devices.measurement import ProcessRun, SummarizedRun
 from tfx_edge.devices.target import PairedRun
 from tfx_edge.gate.estimate import Estimate
 
 Statistic = Literal["min", "p50", "p90", "p99"]
 
-# The percentile, and how many timings a process must have for it.
-STATISTICS: dict[Statistic, tuple[float, int]] = {
-    "min": (0, 1),
-    "p50": (50, 1),
-    "p90": (90, MIN_SAMPLES_P90),
-    "p99": (99, MIN_SAMPLES_P99),
-}
+NS_PER_MS = 1e6
+# The percentile, and how many timings a process must have for it: with fewer than about ten beyond it, a percentile is
+# little more than the largest one.
+STATISTICS: dict[Statistic, tuple[float, int]] = {"min": (0, 1), "p50": (50, 1), "p90": (90, 100), "p99": (99, 1000)}
 METRICS: dict[str, Statistic] = {f"latency_{statistic}_ms": statistic for statistic in STATISTICS}
 MEMORY: dict[str, Callable[[ProcessRun], int]] = {
     "model_memory_bytes": lambda run: run.peak_memory_bytes - run.import_memory_bytes,
@@ -110,15 +107,17 @@ def memory_ratio(
 
 
 def process_figure(run: ProcessRun, statistic: Statistic) -> float | None:
-    """The statistic of one process in nanoseconds, or None when it has too few timings for it."""
+    """The statistic of one process in nanoseconds, or None when it has too few timings for it or does not tell it."""
+    if isinstance(run, SummarizedRun):
+        return run.statistics_ns.get(statistic)
     percent, needed = STATISTICS[statistic]
     return float(np.percentile(run.samples_ns, percent)) if len(run.samples_ns) >= needed else None
 
 
 def process_ratio(pair: PairedRun, statistic: Statistic) -> float | None:
-    """The ratio of the two models' statistics in one process, or None when it has too few timings for it."""
-    if statistic == "p50":
-        both = zip(pair.candidate.samples_ns, pair.baseline.samples_ns, strict=False)
+    """The ratio of the two models' statistics in one process, or None when one of them is unknown."""
+    both = list(zip(pair.candidate.samples_ns, pair.baseline.samples_ns, strict=False))
+    if statistic == "p50" and both:
         return math.exp(float(np.median(np.log([candidate / baseline for candidate, baseline in both]))))
     candidate, baseline = process_figure(pair.candidate, statistic), process_figure(pair.baseline, statistic)
     return None if candidate is None or baseline is None else candidate / baseline

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -33,7 +33,7 @@ def output_difference(
       ModelError: the target or this machine cannot run the model.
       DeviceError: the target is absent, died, hung or answered nonsense.
     """
-    examples = list(_first(batches, EXAMPLES))
+    examples = list(first_examples(batches, EXAMPLES))
     if not examples:
         raise DataError("there are no examples to compare the outputs on")
     differences = [
@@ -46,7 +46,8 @@ def output_difference(
     return float(np.max(differences))
 
 
-def _first(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> Iterable[dict[str, np.ndarray]]:
+def first_examples(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> Iterator[dict[str, np.ndarray]]:
+    """The batches up to so many examples."""
     for batch in batches:
         taken = {name: values[:count] for name, values in batch.items()}
         yield taken

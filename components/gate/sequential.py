@@ -19,11 +19,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, Literal, TypeVar
 
-from tfx_edge.gate.estimate import Estimate
+from tfx_edge.gate.estimate import Estimate, Outcome
 
 Sample = TypeVar("Sample")
 Estimates = Mapping[str, "Estimate | None"]
-Outcome = Literal["pass", "fail", "inconclusive"]
 
 GROWTH = 1.5
 # A look so late in the budget would leave hardly any samples, and little of the error, to the last one.
@@ -36,20 +35,18 @@ class Limit:
 
     Attributes:
       metric: the figure's name.
-      kind: ``"min"``: at least ``value``; ``"max"`` or ``"max_ratio"`` (of the candidate to the baseline): at most.
+      kind: ``"min"``: at least ``value``; ``"max"``, ``"max_drop"`` (baseline - candidate) or ``"max_ratio"``
+        (candidate / baseline): at most.
       value: the limit.
     """
 
     metric: str
-    kind: Literal["min", "max", "max_ratio"]
+    kind: Literal["min", "max", "max_drop", "max_ratio"]
     value: float
 
     def outcome(self, estimate: Estimate) -> Outcome:
         """``"pass"`` or ``"fail"`` when both bounds of the estimate are on that side of the limit."""
-        inside, outside = estimate.high <= self.value, estimate.low > self.value
-        if self.kind == "min":
-            inside, outside = estimate.low >= self.value, estimate.high < self.value
-        return "pass" if inside else "fail" if outside else "inconclusive"
+        return estimate.outcome(self.value, at_least=self.kind == "min")
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,7 @@ def sample(
       confidence: that no limit is ever decided wrongly, however many looks it takes.
       at_least: the first look is at so many samples, which are taken whatever the budget.
       clock: seconds that only grow.
-      progress: takes a line for people at each look.
+      progress: takes a line for people at each look, unless there are no limits to tell of.
     """
     begin = clock()
     samples: list[Sample] = []
@@ -130,7 +127,8 @@ def sample(
         known = {metric: value for metric, value in found.items() if value is not None} | decided
         undecided = {limit.metric for limit in limits if _is_undecided(limit, known)}
         decided = {limit.metric: known[limit.metric] for limit in limits if limit.metric in known.keys() - undecided}
-        progress(f"{len(samples)} processes, {elapsed:.1f} s: {_line(limits, known)}")
+        if limits:
+            progress(f"{len(samples)} processes, {elapsed:.1f} s: {_line(limits, known)}")
         if last or not undecided:
             missing = [_shortfall(limit, known[limit.metric], elapsed) for limit in limits if limit.metric in undecided]
             return Sampled(tuple(samples), known, elapsed, tuple(missing))
@@ -155,4 +153,4 @@ def _line(limits: Sequence[Limit], known: Mapping[str, Estimate]) -> str:
         figure = known.get(metric)
         shown = "unknown" if figure is None else f"{figure.value:.4g} ({figure.low:.4g} to {figure.high:.4g})"
         parts.append(f"{metric} {shown}")
-    return "; ".join(parts) or "no limits"
+    return "; ".join(parts)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tfx_edge.errors import DataError
-from tfx_edge.examples.decoding import ExampleDecoder, read_batches
+from tfx_edge.examples.decoding import ExampleDecoder, read_batches, read_schema
 from tfx_edge.models import layout
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.fn_args import FnArgs
@@ -66,13 +66,13 @@ class StageContext:
         Raises:
           DataError: there is no such split, the label is not among the features, or the examples cannot be read.
         """
-        files = self._files(split)
+        files = self.files(split)
         input_fn = self.user_code.get("input_fn")
         if input_fn:
             for features, labels in input_fn(files, self.fn_args, batch_size).as_numpy_iterator():
                 yield _by_name(features), labels
             return
-        decoder = self._decoder()
+        decoder = ExampleDecoder(self.schema())
         if labelled and not self.label_key:
             raise DataError(f"label_key is not given; the examples have {', '.join(sorted(decoder.features))}")
         if self.label_key and self.label_key not in decoder.features:
@@ -89,7 +89,7 @@ class StageContext:
 
         input_fn = self.user_code.get("input_fn")
         if input_fn:
-            batches = input_fn(self._files(split), self.fn_args, batch_size)
+            batches = input_fn(self.files(split), self.fn_args, batch_size)
             return batches.map(lambda features, labels: (_by_name(features), labels))
         first = next(self.arrays(split, 1), None)
         if first is None:
@@ -97,25 +97,32 @@ class StageContext:
         specs = tf.nest.map_structure(lambda values: tf.TensorSpec([None, *values.shape[1:]], values.dtype), first)
         return tf.data.Dataset.from_generator(lambda: self.arrays(split, batch_size), output_signature=specs)
 
-    def _files(self, split: str) -> list[str]:
+    def files(self, split: str) -> list[str]:
+        """Glob patterns of a split's files.
+
+        Raises:
+          DataError: there is no such split.
+        """
         files = self.fn_args.train_files if split == "train" else self.fn_args.eval_files
         if not files:
             raise DataError(f"the examples have no split {split!r}: give the component an Examples channel that does")
         return files
 
-    def _decoder(self) -> ExampleDecoder:
-        """Decodes by Transform's schema when there is a transform graph, else by SchemaGen's."""
+    def schema(self) -> Any:
+        """The schema of the examples: Transform's when there is a transform graph, else SchemaGen's.
+
+        Raises:
+          DataError: there is none, or the examples are in a format that only the module's ``input_fn`` can read.
+        """
         if self.request.payload_format != "FORMAT_TF_EXAMPLE":
             raise DataError(
                 f"the examples are in {self.request.payload_format}, and only FORMAT_TF_EXAMPLE is read without help: "
                 "give an input_fn in the module file; its fn_args.data_accessor reads them"
             )
         if self.fn_args.transform_graph_path:
-            return ExampleDecoder.from_file(
-                Path(self.fn_args.transform_graph_path, "transformed_metadata", "schema.pbtxt")
-            )
+            return read_schema(Path(self.fn_args.transform_graph_path, "transformed_metadata", "schema.pbtxt"))
         if self.fn_args.schema_path:
-            return ExampleDecoder.from_file(self.fn_args.schema_path)
+            return read_schema(self.fn_args.schema_path)
         raise DataError(
             "the examples cannot be read: give the component a schema, a transform_graph, or an input_fn in "
             "the module file"

@@ -277,6 +277,49 @@ def two_signatures() -> bytes:
     return _from_saved_model(module, {"embed": module.embed, "score": module.score})
 
 
+@functools.cache
+def endless() -> bytes:
+    """A model that never comes to an end on some inputs, 0 among them: a loop that waits for what cannot happen."""
+
+    def serve(x: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {"scores": tf.while_loop(lambda y: tf.reduce_max(y) < 2.0, lambda y: (tf.sin(y),), (x,))[0]}
+
+    return _of_function(serve)
+
+
+@functools.cache
+def crashing() -> bytes:
+    """A model whose branches lead to its own main graph: preparing it recurses until the stack is full."""
+    import flatbuffers
+    from ai_edge_litert import schema_py_generated as schema
+
+    def serve(x: Any) -> dict[str, Any]:
+        import tensorflow as tf
+
+        return {"scores": tf.cond(tf.reduce_sum(x) > 0, lambda: x * 2, lambda: tf.sin(x))}
+
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(_of_function(serve))))
+    branches = [
+        op.builtinOptions for op in model.subgraphs[0].operators if hasattr(op.builtinOptions, "thenSubgraphIndex")
+    ]
+    assert branches
+    for options in branches:
+        options.thenSubgraphIndex = options.elseSubgraphIndex = 0
+    builder = flatbuffers.Builder()
+    builder.Finish(model.Pack(builder), b"TFL3")
+    return bytes(builder.Output())
+
+
+def _of_function(function: Callable[[Any], dict[str, Any]]) -> bytes:
+    import tensorflow as tf
+
+    module = tf.Module()
+    module.serve = tf.function(function, autograph=False, input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
+    return _from_saved_model(module, {"serving_default": module.serve})
+
+
 def _convert(
     model: Any, shape: tuple[int, ...], setup: Callable[[Any], None] | None = None, input_name: str = "image"
 ) -> bytes:

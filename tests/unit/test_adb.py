@@ -4,6 +4,7 @@ prints what the sources of the real one say that it prints.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -11,6 +12,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,9 @@ from tfx_edge.devices import benchmark_tool
 from tfx_edge.devices.adb import Adb, _core_list
 from tfx_edge.devices.target import RunOptions
 from tfx_edge.errors import ConfigError, DeviceError, ModelError
+from tfx_edge.gate.latency import absolute
+from tfx_edge.gate.sequential import Limit
+from tfx_edge.gate.timing import measure
 
 OPTIONS = RunOptions(runs=50, warmup=5, timeout_s=30)
 XNNPACK = (
@@ -79,7 +84,15 @@ class TestOutput:
         assert run.count == 50
 
     def test_there_are_no_samples_because_the_tool_tells_none(self):
-        assert benchmark_tool.read_run(output(), ()).samples_ns == ()
+        run = benchmark_tool.read_run(output(), ())
+        assert run.samples_ns == ()
+        assert json.loads(json.dumps(asdict(run), allow_nan=False))["statistics_ns"]["p50"] == 5_230_000
+
+    def test_the_gate_takes_what_the_tool_tells(self):
+        runs = [benchmark_tool.read_run(output(f"count=50 curr=9 min={low} max=9 avg=9"), ()) for low in (8, 9)]
+        estimate = absolute(runs, "min", 0.95)
+        assert estimate.low < 0.008 < estimate.value < 0.009 < estimate.high
+        assert absolute(runs, "p50", 0.95) is None
 
     def test_memory_is_the_peak_of_the_process_and_what_the_model_added_to_it(self):
         run = benchmark_tool.read_run(output(), ())
@@ -188,6 +201,8 @@ class TestArguments:
         assert {"--graph=/m.tflite", "--num_runs=200", "--min_secs=0", "--num_threads=2"} <= set(flags)
         # The first invocation is told apart; warm-up and runs are limited one by one, to half of the time together.
         assert {"--warmup_runs=21", "--warmup_min_secs=0", "--max_secs=15"} <= set(flags)
+        short = benchmark_tool.arguments("/m.tflite", RunOptions(timeout_s=60, max_seconds=3), "cpu")
+        assert "--max_secs=1.5" in short
 
     @pytest.mark.parametrize(
         ("delegate", "kernel", "present", "absent"),
@@ -304,6 +319,26 @@ class TestWithTheRealAdbAndAFakeAdbd:
         assert environment["device"] == "Acme Fake 8"
         assert (environment["machine"], environment["system"]) == ("arm64-v8a", "Android 14")
         assert (environment["kernel"], environment["num_threads"]) == ("xnnpack", 1)
+
+    def test_a_model_is_judged_by_what_the_tool_tells(self, phone):
+        bound = Limit("latency_min_ms", "max", 5.2)
+        ratio = Limit("latency_p50_ms", "max_ratio", 0.9)
+        unknown = Limit("latency_p90_ms", "max", 9.0)
+
+        timing = measure(
+            phone.target(),
+            phone.model,
+            phone.model,
+            [bound, ratio, unknown],
+            options=OPTIONS,
+            budget_s=0.01,
+            confidence=0.95,
+        )
+
+        assert bound.outcome(timing.candidate["latency_min_ms"]) == "pass"
+        assert ratio.outcome(timing.relative["latency_p50_ms"]) == "fail"
+        assert "latency_p90_ms" not in timing.candidate
+        assert timing.candidate["model_memory_bytes"].value == pytest.approx(8.67578 * 2**20, abs=1)
 
     def test_the_tool_gets_the_model_and_the_flags(self, phone):
         seen = f"'{phone.folder}/seen'"

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from tfx_edge.devices import batches, local
-from tfx_edge.devices.local import Local, fingerprint, infer, measure
-from tfx_edge.devices.measurement import Measurement, ProcessRun
+from tfx_edge.devices import batches, local, runner
+from tfx_edge.devices.local import Local, fingerprint, infer
+from tfx_edge.devices.measurement import ProcessRun
 from tfx_edge.devices.target import RunOptions
 from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
 
@@ -242,60 +242,39 @@ class TestInfer:
             run_one(models.scalar, {"x": np.ones((2, 2))})
 
 
-class TestMeasure:
-    def test_every_process_gives_samples_and_memory(self, models):
-        measurement = measure(models.int8, runs=60, warmup=3, processes=2)
+class TestLocal:
+    def test_latency_is_of_one_process(self, models):
+        run, _ = Local().latency(models.int8, RunOptions(runs=23, warmup=3))
 
-        assert [len(run.samples_ns) for run in measurement.processes] == [60, 60]
-        assert 0 < measurement.latency_min_ms <= measurement.latency_p50_ms <= measurement.latency_p90_ms < 1000
-        assert all(run.first_invoke_ns > 0 and run.load_ns > 0 for run in measurement.processes)
-        assert 10e6 < measurement.processes[0].import_memory_bytes < measurement.peak_memory_bytes < 1e9
-        assert 0 < measurement.model_memory_bytes < 50e6
+        assert len(run.samples_ns) == 23
+        assert 0 < min(run.samples_ns) <= max(run.samples_ns) < 1e9
+        assert min(run.first_invoke_ns, run.load_ns) > 0
+        assert 10e6 < run.import_memory_bytes < run.peak_memory_bytes < run.import_memory_bytes + 50e6 < 1e9
 
     def test_one_thread_is_pinned_to_a_core_and_two_are_not(self, models):
-        one, two = (measure(models.float, runs=1, processes=1, num_threads=n) for n in (1, 2))
+        one, two = (Local().latency(models.float, RunOptions(runs=1, num_threads=n)) for n in (1, 2))
 
         allowed = os.sched_getaffinity(0)
-        assert len(one.processes[0].cores) == 1
-        assert set(one.processes[0].cores) <= allowed == set(two.processes[0].cores)
+        assert len(one[0].cores) == 1
+        assert set(one[0].cores) <= allowed == set(two[0].cores)
+        assert (one[1]["num_threads"], two[1]["num_threads"]) == (1, 2)
 
     def test_the_environment_says_what_the_figures_hold_for(self, models):
-        environment = measure(models.float, runs=1, processes=1).environment
+        _, environment = Local().latency(models.float, RunOptions(runs=1))
 
         assert environment["python"] == ".".join(map(str, sys.version_info[:3]))
         assert environment["numpy"] == np.__version__
-        assert environment["kernel"] in ("xnnpack", "builtin")
-        assert environment["num_threads"] == 1
         for part in (environment["processor"], environment["machine"], environment["ai_edge_litert"]):
             assert part
             assert part in fingerprint()
 
-    def test_a_sample_is_the_input(self, models):
-        sample = {"amount": np.ones(2), "counts": np.ones((2, 3), np.int64)}
-        assert measure(models.mixed, runs=5, processes=1, sample=sample).latency_min_ms > 0
-        with pytest.raises(DataError, match="counts, but the examples have: amount"):
-            measure(models.mixed, runs=5, processes=1, sample={"amount": np.ones(2)})
+    def test_integers_are_fed_to_integer_inputs(self, models):
+        run, _ = Local().latency(models.mixed, RunOptions(runs=5))
+        assert len(run.samples_ns) == 5
 
     def test_a_slow_model_is_timed_fewer_times(self, models):
-        measurement = measure(models.float, runs=10**9, warmup=10**9, processes=1, timeout_s=4)
-        assert len(measurement.processes[0].samples_ns) < 10**9
-
-    @pytest.mark.parametrize(
-        "wrong", [{"runs": 0}, {"processes": 0}, {"warmup": -1}, {"num_threads": 0}, {"timeout_s": 0}]
-    )
-    def test_arguments_out_of_range_are_refused(self, models, wrong):
-        with pytest.raises(ConfigError, match="must be at least 1"):
-            measure(models.float, **wrong)
-
-
-class TestLocal:
-    def test_latency_is_of_one_process(self, models):
-        run, environment = Local().latency(models.float, RunOptions(runs=23, warmup=3))
-
-        assert len(run.samples_ns) == 23
-        assert len(run.cores) == 1
-        assert run.peak_memory_bytes > run.import_memory_bytes > 10e6
-        assert environment["num_threads"] == 1
+        run, _ = Local().latency(models.float, RunOptions(runs=10**9, warmup=10**9, timeout_s=4))
+        assert 0 < len(run.samples_ns) < 10**9
 
     def test_two_models_are_timed_in_one_process_on_one_core(self, models):
         pair, environment = Local().compare(models.float, models.int8, RunOptions(runs=23, warmup=3))
@@ -333,17 +312,6 @@ class TestLocal:
         with pytest.raises(DeviceError, match="a target of kind Local cannot tell the size of a tensor arena"):
             Local().arena_bytes("model.tflite", 1)
 
-    @pytest.mark.parametrize(
-        ("options", "message"),
-        [
-            (RunOptions(runs=0), "runs and num_threads must be at least 1"),
-            (RunOptions(kernel="gpu"), "kernel must be one of default, builtin, but it is 'gpu'"),
-        ],
-    )
-    def test_options_out_of_range_are_refused(self, models, options, message):
-        with pytest.raises(ConfigError, match=message):
-            Local().compare(models.float, models.float, options)
-
     @pytest.mark.parametrize("broken_is_candidate", [True, False])
     def test_a_comparison_names_the_model_that_fails(self, models, tmp_path, broken_is_candidate):
         def compare(broken, **options):
@@ -379,19 +347,19 @@ class TestLocal:
 class TestFailures:
     def test_a_missing_file_is_named(self, tmp_path):
         with pytest.raises(ModelError, match=r"no model file at .*nothing\.tflite"):
-            measure(tmp_path / "nothing.tflite")
+            Local().latency(tmp_path / "nothing.tflite", RunOptions())
         with pytest.raises(ModelError, match="no model file at"):
             run_one(tmp_path / "nothing.tflite", {"x": FEATURES})
 
     def test_a_truncated_file_is_said_to_be_unloadable(self, models):
         with pytest.raises(ModelError, match=r"cannot load .*truncated\.tflite: "):
-            measure(models.truncated, processes=1)
+            Local().latency(models.truncated, RunOptions())
         with pytest.raises(ModelError, match=r"cannot load .*truncated\.tflite: "):
             run_one(models.truncated, {"features": FEATURES})
 
     def test_a_crash_of_the_interpreter_names_the_signal(self, models):
         with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*cond\.tflite"):
-            measure(models.endless_recursion, processes=1)
+            Local().latency(models.endless_recursion, RunOptions())
         with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*cond\.tflite"):
             run_one(models.endless_recursion, {"x": FEATURES[:, :4]})
 
@@ -399,7 +367,7 @@ class TestFailures:
         with pytest.raises(
             DeviceError, match=r"did not finish latency of .*forever\.tflite within 2 s; raise timeout_s"
         ):
-            measure(models.forever, processes=1, timeout_s=2)
+            Local().latency(models.forever, RunOptions(timeout_s=2))
 
     @pytest.mark.parametrize(
         ("script", "message"),
@@ -413,6 +381,7 @@ class TestFailures:
             ("answer('nonsense')", "answered nonsense or nothing and ended with exit code 0"),
             ("answer('[]')", "answered nonsense or nothing"),
             ("answer('{}')", "answered nonsense: KeyError"),
+            (f"answer(json.dumps({GOOD_RUN}))", "did not say what it is"),
             ('answer(\'{"error": "on fire"}\')', "^on fire$"),
         ],
     )
@@ -423,7 +392,7 @@ class TestFailures:
         monkeypatch.setattr(local, "RUNNER", (sys.executable, "-c", helper + script))
 
         with pytest.raises(DeviceError, match=message):
-            measure(models.float, processes=1)
+            Local().latency(models.float, RunOptions())
 
     def test_lost_examples_are_noticed(self, models, monkeypatch):
         script = (
@@ -437,60 +406,52 @@ class TestFailures:
             run_one(models.float, {"features": FEATURES})
 
 
-def measured(*samples_ns, peak=(60, 55), imported=(50, 40)):
-    return Measurement(
-        tuple(
-            ProcessRun(tuple(samples), 9, 9, peak[i] * 10**6, imported[i] * 10**6, (0,))
-            for i, samples in enumerate(samples_ns)
-        ),
-        {"kernel": "xnnpack"},
-    )
+@pytest.mark.parametrize(
+    "change", [{"samples_ns": []}, {"samples_ns": [0]}, {"load_ns": "soon"}, {"peak_memory_bytes": 0}]
+)
+def test_a_run_that_no_process_can_have_had_is_refused(change):
+    assert ProcessRun.from_dict(GOOD_RUN).samples_ns == (5,)
+    with pytest.raises(DeviceError, match="nonsense"):
+        ProcessRun.from_dict(GOOD_RUN | change)
 
 
-class TestMeasurement:
-    def test_figures_pool_the_samples_of_all_processes(self):
-        measurement = measured([3_000_000, 1_000_000], [2_000_000, 5_000_000, 4_000_000])
-        assert (measurement.latency_min_ms, measurement.latency_p50_ms) == (1.0, 3.0)
-
-    def test_the_peak_and_the_share_of_the_model_are_the_largest_of_any_process(self):
-        measurement = measured([1], [1])
-        assert (measurement.peak_memory_bytes, measurement.model_memory_bytes) == (60_000_000, 15_000_000)
-
-    @pytest.mark.parametrize(("count", "has_p90", "has_p99"), [(99, 0, 0), (100, 1, 0), (999, 1, 0), (1000, 1, 1)])
-    def test_tails_need_samples(self, count, has_p90, has_p99):
-        measurement = measured(range(1, count + 1))
-        assert (measurement.latency_p90_ms is not None, measurement.latency_p99_ms is not None) == (has_p90, has_p99)
-
-    def test_the_tails_are_percentiles(self):
-        measurement = measured([n * 1_000_000 for n in range(1001)])
-        assert (measurement.latency_p90_ms, measurement.latency_p99_ms) == (900.0, 990.0)
-
-    def test_as_json_it_keeps_raw_samples_and_every_figure(self):
-        measurement = measured([3_000_000, 1_000_000], [2_000_000])
-        data = json.loads(json.dumps(measurement.to_dict(), allow_nan=False))
-        assert [run["samples_ns"] for run in data["processes"]] == [[3_000_000, 1_000_000], [2_000_000]]
-        assert data["environment"] == {"kernel": "xnnpack"}
-        assert measurement.figures().items() <= data.items()
-
+class TestRunOptions:
     @pytest.mark.parametrize(
-        "change", [{"samples_ns": []}, {"samples_ns": [0]}, {"load_ns": "soon"}, {"peak_memory_bytes": 0}]
+        ("wrong", "message"),
+        [
+            ({"runs": 0}, "runs must be at least 1, but it is 0"),
+            ({"warmup": -1}, "warmup must be at least 0, but it is -1"),
+            ({"num_threads": 0}, "num_threads must be at least 1"),
+            ({"timeout_s": 0}, "timeout_s must be above 0"),
+            ({"timeout_s": float("nan")}, "timeout_s must be above 0, but it is nan"),
+            ({"max_seconds": 0}, "max_seconds must be above 0"),
+            ({"kernel": "gpu"}, "kernel must be one of default, builtin, but it is 'gpu'"),
+        ],
     )
-    def test_nonsense_is_refused(self, change):
-        good = GOOD_RUN | {"environment": {}}
-        assert Measurement.from_results([good]).latency_min_ms == 5e-6
-        with pytest.raises(DeviceError, match="nonsense"):
-            Measurement.from_results([good | change])
+    def test_what_is_out_of_range_is_refused(self, wrong, message):
+        with pytest.raises(ConfigError, match=message):
+            RunOptions(**wrong)
 
-    def test_a_device_that_does_not_say_what_it_is_is_refused(self):
-        good = measured([5]).to_dict()["processes"][0]
-        with pytest.raises(DeviceError, match="did not say what it is"):
-            Measurement.from_results([good])
+    @pytest.mark.parametrize(("max_seconds", "expected"), [(None, 30), (10, 10), (50, 30)])
+    def test_the_start_of_a_process_has_half_of_the_time(self, max_seconds, expected):
+        assert RunOptions(timeout_s=60, max_seconds=max_seconds).seconds_of_running == expected
 
 
-def test_every_figure_has_a_metric_that_a_gate_can_bound():
-    from tfx_edge.gate.metrics import METRICS
+class TestEnvironment:
+    def test_a_board_tells_its_name_and_who_sets_the_clock(self, monkeypatch, tmp_path):
+        (tmp_path / "model").write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+        (tmp_path / f"{min(os.sched_getaffinity(0))}").write_text("performance\n")
+        monkeypatch.setattr(runner, "BOARD", str(tmp_path / "model"))
+        monkeypatch.setattr(runner, "GOVERNOR", str(tmp_path / "{core}"))
 
-    assert measured([1]).figures().keys() <= METRICS.keys()
+        told = runner.environment()
+
+        assert (told["board"], told["governor"]) == ("Raspberry Pi 5 Model B Rev 1.0", "performance")
+
+    def test_what_the_kernel_does_not_tell_is_left_out(self, monkeypatch, tmp_path):
+        monkeypatch.setattr(runner, "BOARD", str(tmp_path / "model"))
+        monkeypatch.setattr(runner, "GOVERNOR", str(tmp_path / "{core}"))
+        assert not {"board", "governor"} & runner.environment().keys()
 
 
 def test_the_runner_needs_no_heavy_package():

@@ -123,6 +123,21 @@ def test_a_broken_file_is_not_blessed(tmp_path: Path, content: Callable[[], byte
     assert "the candidate could not be evaluated" in report["verdict"]["reason"]
 
 
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [(lite_models.crashing, "the interpreter crashed"), (lite_models.endless, "within 4 s")],
+    ids=["crash", "hang"],
+)
+def test_a_model_that_takes_its_process_down_is_not_blessed(
+    tmp_path: Path, content: Callable[[], bytes], told: str
+) -> None:
+    four = np.zeros((8, 4), np.float32)
+    given = settings(thresholds={"accuracy": {"min": 0.1}}, targets={"local": SOON | {"timeout_s": 4}})
+    report = judged(artifact(tmp_path, content()), None, lambda: iter([({"x": four}, np.zeros(8, np.int64))]), given)
+    assert told in report["verdict"]["reason"]
+    assert "no figure for accuracy" in report["verdict"]["reason"]
+
+
 def test_a_trainable_stage_is_not_blessed(tmp_path: Path) -> None:
     assert "Put a LiteConverter before this component" in judged(tmp_path, None, None, settings())["verdict"]["reason"]
 

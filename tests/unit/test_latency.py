@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfx_edge.devices.measurement import ProcessRun
+from tfx_edge.devices.measurement import ProcessRun, SummarizedRun
 from tfx_edge.devices.target import PairedRun, RunOptions, Target
 from tfx_edge.errors import DeviceError
 from tfx_edge.gate.estimate import Estimate
-from tfx_edge.gate.latency import absolute, memory, memory_ratio, relative
+from tfx_edge.gate.latency import MEMORY, METRICS, absolute, memory, memory_ratio, relative
 from tfx_edge.gate.sequential import Limit, sample
 from tfx_edge.gate.timing import PROCESSES, measure
 
@@ -23,6 +23,10 @@ CANDIDATE, BASELINE = Path("candidate.tflite"), Path("baseline.tflite")
 
 def process(*samples_ns, peak=60_000_000, imported=50_000_000):
     return ProcessRun(tuple(int(x) for x in samples_ns), 9, 9, peak, imported, (0,))
+
+
+def summarized(**statistics_ns):
+    return SummarizedRun((), 9, 9, 60_000_000, 50_000_000, (0,), statistics_ns, 50)
 
 
 def pair(candidate_ns, baseline_ns):
@@ -132,6 +136,30 @@ class TestRelative:
         assert relative([PairedRun(few, many)] * 2, "p90", 0.95) is None
 
 
+class TestStatisticsWithoutTimings:
+    """Some devices tell statistics of each process and no timings."""
+
+    def test_they_are_judged_as_if_taken_from_timings(self):
+        timed = [process(1_000_000, 2_000_000, 3_000_000), process(2_000_000, 2_000_000, 2_000_000)]
+        told = [summarized(min=1e6, p50=2e6, max=3e6), summarized(min=2e6, p50=2e6, max=2e6)]
+        for statistic in ("min", "p50"):
+            assert absolute(told, statistic, 0.95) == absolute(timed, statistic, 0.95)
+
+    @pytest.mark.parametrize("statistic", ["p50", "p90", "p99"])
+    def test_what_is_not_told_is_unknown(self, statistic):
+        runs = [summarized(min=1e6, p95=2e6, max=3e6)] * 2
+        assert absolute(runs, statistic, 0.95) is None
+        assert relative([PairedRun(*runs)] * 2, statistic, 0.95) is None
+
+    @pytest.mark.parametrize("statistic", ["min", "p50"])
+    def test_a_ratio_is_that_of_the_figures(self, statistic):
+        pairs = [
+            PairedRun(summarized(min=3e6 * scale, p50=3e6 * scale), summarized(min=2e6 * scale, p50=2e6 * scale))
+            for scale in (1, 7)
+        ]
+        assert relative(pairs, statistic, 0.95).value == pytest.approx(1.5)
+
+
 class TestMemory:
     RUNS = (process(1, peak=60_000_000), process(1, peak=62_000_000), process(1, peak=61_000_000))
 
@@ -221,6 +249,25 @@ class TestSampling:
         sampled = SimulatedDraws().sample()
         assert len(sampled.samples) == 4
         assert "x" in sampled.estimates
+
+    @pytest.mark.parametrize(("limits", "looks"), [([], 0), ([Limit("x", "max", 99.0)], 1)])
+    def test_people_are_told_of_limits_and_of_nothing_else(self, limits, looks):
+        draws, lines = SimulatedDraws(), []
+        sample(
+            draws.take,
+            mean_of,
+            limits,
+            budget_s=30.0,
+            confidence=0.95,
+            at_least=4,
+            clock=lambda: draws.now,
+            progress=lines.append,
+        )
+        assert len(lines) == looks
+        assert all(line.startswith("4 processes, 4.0 s: x ") for line in lines)
+
+    def test_a_bound_that_only_float_arithmetic_puts_beyond_the_limit_keeps_to_it(self):
+        assert Limit("accuracy", "max_drop", 0.01).outcome(Estimate.exact(0.98 - 0.97)) == "pass"
 
     def test_a_figure_that_cannot_be_had_is_not_waited_for(self):
         sampled = SimulatedDraws().sample(Limit("x", "max", 0.0), estimate=lambda s, c: {"x": None})
@@ -323,6 +370,13 @@ def judge(target, *limits, baseline=BASELINE, budget_s=10.0, options=RunOptions(
         confidence=0.95,
         clock=lambda: target.now,
     )
+
+
+def test_every_figure_has_a_metric_that_a_gate_can_bound():
+    from tfx_edge.gate import metrics
+
+    timed = {metric.name for metric in metrics.METRICS.values() if metric.source in ("latency", "memory")}
+    assert METRICS.keys() | MEMORY.keys() == timed
 
 
 class TestMeasuring:
