@@ -92,14 +92,13 @@ class Remote(Target):
                     yield read_outputs(results / name, answer.get("outputs", ()), saved.examples, f"{model}")
 
     def _time(self, job: str, models: Mapping[str, Path], options: RunOptions) -> dict[str, Any]:
-        most = options.timeout_s / 2
         request = {
             "job": job,
             "num_threads": options.num_threads,
             "runs": options.runs,
             "warmup": options.warmup,
             "kernel": options.kernel,
-            "max_seconds": most if options.max_seconds is None else min(options.max_seconds, most),
+            "max_seconds": options.seconds_of_running,
         }
         with tempfile.TemporaryDirectory(prefix="tfx-edge-") as folder:
             return self._run(request, models, (), Path(folder, "out"), options.timeout_s)

@@ -6,8 +6,9 @@ import abc
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
+
+import tfx_edge
 
 # What the runner needs of this package; besides, it needs NumPy and ai_edge_litert.
 MODULES = (
@@ -71,8 +72,8 @@ class Workplace(abc.ABC):
 
 def write_runner(path: Path) -> None:
     """Writes the archive that `tfx_edge.devices.runner` runs from where this package is not installed."""
-    package = resources.files("tfx_edge")
+    package = Path(tfx_edge.__file__).parent
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("__main__.py", package.joinpath("devices", "bootstrap.py").read_bytes())
+        archive.writestr("__main__.py", (package / "devices/bootstrap.py").read_bytes())
         for name in MODULES:
-            archive.writestr(f"tfx_edge/{name}", package.joinpath(*name.split("/")).read_bytes())
+            archive.writestr(f"tfx_edge/{name}", (package / name).read_bytes())

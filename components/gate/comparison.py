@@ -51,6 +51,7 @@ def compare(
       seed: of bootstraps.
     """
     figures: dict[str, Estimate] = {}
+    problem = None
     try:
         figures["candidate"] = _level(metric, candidate, confidence, seed)
         if baseline is not None:
@@ -59,8 +60,8 @@ def compare(
             figures[name] = change(metric, candidate, baseline, confidence, seed)
     except EdgeError as error:
         missing = "candidate" if not figures else "baseline" if len(figures) == 1 else "comparison"
-        return Comparison(**figures, problem=f"{metric.name} of the {missing} cannot be estimated: {error}")
-    return Comparison(**figures)
+        problem = f"{metric.name} of the {missing} cannot be estimated: {error}"
+    return Comparison(*map(figures.get, ("candidate", "baseline", "drop", "ratio")), problem=problem)
 
 
 def _level(metric: QualityMetric, columns: Columns, confidence: float, seed: int) -> Estimate:

@@ -151,8 +151,10 @@ def _quality(
         _try_out(models, examples, max(target.timeout_s for target in settings.targets.values()))
         if on_beam is None:
             return evaluate_quality(*models.paths, examples, options), ""
-        job = {"pipeline_args": on_beam.pipeline_args, "folder": on_beam.folder}
-        return evaluate_quality(*models.paths, on_beam.files, options, **job), ""
+        found = evaluate_quality(
+            *models.paths, on_beam.files, options, pipeline_args=on_beam.pipeline_args, folder=on_beam.folder
+        )
+        return found, ""
     except EdgeError as error:
         return None, str(error)
 

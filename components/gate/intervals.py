@@ -8,7 +8,7 @@ never has width zero because a sample happened to hold no mistake.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 
 import numpy as np
 from scipy import stats
@@ -168,11 +168,11 @@ def bootstrap(
     return Estimate(value, max(value - below, low), min(value + above, high), examples, "examples")
 
 
-def _defined(statistic: Statistic, samples: Sequence[np.ndarray] | object, count: int) -> np.ndarray:
+def _defined(statistic: Statistic, samples: Iterable[np.ndarray], count: int) -> np.ndarray:
     """The statistic of each sample; up to one in a hundred may have none, for example for lack of a class."""
     values: list[float] = []
     problem = ""
-    for sample in samples:  # type: ignore[attr-defined]
+    for sample in samples:
         try:
             found = statistic(sample)
         except (DataError, ValueError) as error:

@@ -17,7 +17,7 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Literal, TypeVar
+from typing import Generic, TypeVar
 
 from tfx_edge.gate.estimate import Estimate, Outcome
 
@@ -41,7 +41,7 @@ class Limit:
     """
 
     metric: str
-    kind: Literal["min", "max", "max_drop", "max_ratio"]
+    kind: str
     value: float
 
     def outcome(self, estimate: Estimate) -> Outcome:

@@ -38,7 +38,7 @@ class GateSettings(Config):
 
     thresholds: dict[str, Any] = Field(default_factory=dict)
     slice_thresholds: dict[str, Any] = Field(default_factory=dict)
-    targets: dict[str, AnyTarget] = Field(default_factory=lambda: {"local": LocalConfig()}, min_length=1)
+    targets: dict[str, AnyTarget] = Field(default={"local": LocalConfig()}, min_length=1)
     policy: Literal["all", "any"] | tuple[str, ...] = "all"
     contract: Contract = Contract()
     metrics: tuple[str, ...] = ()

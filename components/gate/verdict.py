@@ -95,8 +95,8 @@ class Verdict:
         failures = [check for check in checks if check.outcome == "fail"]
         open_ones = [check for check in checks if check.outcome == "inconclusive"]
         if problems or failures:
-            told = dict.fromkeys([*problems, *(check.reason for check in (*failures, *open_ones))])
-            return cls("fail", "; ".join(told), tuple(checks))
+            reasons = dict.fromkeys([*problems, *(check.reason for check in (*failures, *open_ones))])
+            return cls("fail", "; ".join(reasons), tuple(checks))
         if open_ones:
             return cls("inconclusive", "; ".join(dict.fromkeys(check.reason for check in open_ones)), tuple(checks))
         passes = "the only check" if len(checks) == 1 else f"all {len(checks)} checks"

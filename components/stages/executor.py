@@ -49,12 +49,12 @@ def make_request(
     examples = list(input_dict.get("examples") or ())
     if not examples:
         return request
-    schema, transform_graph = (request.inputs.get(key) or [None] for key in ("schema", "transform_graph"))
+    schema, transform_graph = (next(iter(request.inputs.get(key, ())), None) for key in ("schema", "transform_graph"))
     fn_args = {
         "train_files": _files(examples, "train"),
         "eval_files": _files(examples, "eval"),
-        "schema_path": io_utils.get_only_uri_in_dir(schema[0]) if schema[0] else None,
-        "transform_graph_path": transform_graph[0],
+        "schema_path": io_utils.get_only_uri_in_dir(schema) if schema else None,
+        "transform_graph_path": transform_graph,
         "base_model": request.inputs["model"][0],
         "custom_config": json.loads(exec_properties.get("custom_config") or "null"),
         "examples": json_utils.dumps(examples),

@@ -17,7 +17,7 @@ from tfx_edge.errors import ConfigError, DataError, EdgeError, ModelError
 
 pytestmark = pytest.mark.pipeline
 
-GATE = {"thresholds": {"accuracy": {"min": 0.5}}, "processes": 1, "runs": 10, "warmup": 0}
+GATE = {"thresholds": {"accuracy": {"min": 0.5}}}
 
 
 @contextlib.contextmanager

@@ -48,7 +48,7 @@ def legacy(winery: Winery, stock: dict[str, Node]) -> dict[str, Node]:
     )
     gate = EdgeEvaluator(
         converter.outputs["edge_model"],
-        config={"thresholds": {"accuracy": {"min": 0.8}}, "processes": 1, "runs": 20},
+        config={"thresholds": {"accuracy": {"min": 0.8}}},
         **user,
     ).with_id("EdgeEvaluator.legacy")
     pusher = winery.pusher("legacy", converter.outputs["edge_model"], gate.outputs["blessing"])

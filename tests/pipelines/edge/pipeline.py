@@ -56,7 +56,6 @@ def create_pipeline(
         label_key="cultivar_xf",
         config={
             "thresholds": {"accuracy": {"min": 0.8, "max_drop": 0.1}, "size_bytes": {"max": 20_000}},
-            "processes": 1,
         },
     )
     pusher = Pusher(
