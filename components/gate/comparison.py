@@ -61,7 +61,9 @@ def compare(
     except EdgeError as error:
         missing = "candidate" if not figures else "baseline" if len(figures) == 1 else "comparison"
         problem = f"{metric.name} of the {missing} cannot be estimated: {error}"
-    return Comparison(*map(figures.get, ("candidate", "baseline", "drop", "ratio")), problem=problem)
+    return Comparison(
+        figures.get("candidate"), figures.get("baseline"), figures.get("drop"), figures.get("ratio"), problem
+    )
 
 
 def _level(metric: QualityMetric, columns: Columns, confidence: float, seed: int) -> Estimate:
