@@ -6,6 +6,7 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import lite_models
 import numpy as np
 import pytest
 
@@ -63,12 +64,6 @@ def models(tmp_path_factory):
     def total(a, b):
         return {"y": tf.reduce_sum(a) + tf.reduce_sum(b, keepdims=True)}
 
-    def choose(x):
-        return {"y": tf.cond(tf.reduce_sum(x) > 0, lambda: x * 2, lambda: tf.sin(x))}
-
-    def forever(x):
-        return {"y": tf.while_loop(lambda y: tf.reduce_max(y) < 2.0, lambda y: (tf.sin(y),), (x,))[0]}
-
     def row(*shape, name, dtype=tf.float32):
         return tf.TensorSpec(shape, dtype, name=name)
 
@@ -84,30 +79,12 @@ def models(tmp_path_factory):
         "log": save("log", lambda x: {"y": tf.math.log(x)}, row(1, 2, name="x")),
         "scalar": save("scalar", lambda x: {"y": tf.reduce_sum(x)}, row(1, 2, name="x")),
         "lstm": save("lstm", lambda x: {"y": lstm(x)}, row(1, 5, 2, name="x")),
-        "forever": save("forever", forever, row(1, 4, name="x")),
-        "endless_recursion": _calling_itself(save("cond", choose, row(1, 4, name="x"))),
+        "forever": lite_models.write(folder, lite_models.endless(), "forever.tflite"),
+        "endless_recursion": lite_models.write(folder, lite_models.crashing(), "crashing.tflite"),
         "truncated": folder / "truncated.tflite",
     }
     paths["truncated"].write_bytes(paths["float"].read_bytes()[:1500])
     return SimpleNamespace(**paths, dense=dense)
-
-
-def _calling_itself(path):
-    """Points the branches of the model's IF at its main graph: preparing it recurses until the stack is full."""
-    import flatbuffers
-    from ai_edge_litert import schema_py_generated as schema
-
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(bytearray(path.read_bytes())))
-    branches = [
-        op.builtinOptions for op in model.subgraphs[0].operators if hasattr(op.builtinOptions, "thenSubgraphIndex")
-    ]
-    assert branches
-    for options in branches:
-        options.thenSubgraphIndex = options.elseSubgraphIndex = 0
-    builder = flatbuffers.Builder()
-    builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(builder.Output())
-    return path
 
 
 def run_one(path, batch):
@@ -322,7 +299,7 @@ class TestLocal:
             compare(tmp_path / "nothing.tflite")
         with pytest.raises(ModelError, match=r"cannot load .*truncated\.tflite: "):
             compare(models.truncated)
-        with pytest.raises(DeviceError, match=r"crashed \(SIGSEGV\) while running .*cond\.tflite"):
+        with pytest.raises(DeviceError, match=r"crashed \(SIGSEGV\) while running .*crashing\.tflite"):
             compare(models.endless_recursion)
         with pytest.raises(DeviceError, match=r"did not finish compare of .*forever\.tflite.* within 2 s"):
             compare(models.forever, timeout_s=2)
@@ -358,9 +335,9 @@ class TestFailures:
             run_one(models.truncated, {"features": FEATURES})
 
     def test_a_crash_of_the_interpreter_names_the_signal(self, models):
-        with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*cond\.tflite"):
+        with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*crashing\.tflite"):
             Local().latency(models.endless_recursion, RunOptions())
-        with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*cond\.tflite"):
+        with pytest.raises(DeviceError, match=r"the interpreter crashed \(SIGSEGV\) while running .*crashing\.tflite"):
             run_one(models.endless_recursion, {"x": FEATURES[:, :4]})
 
     def test_a_hang_ends_at_the_timeout(self, models):
