@@ -46,6 +46,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         for key, value in _figures(report).items():
             set_property(artifact, key, value)
+        set_property(artifact, "remedy", verdict["remedy"] and verdict["remedy"][:1000])
         _stamp(artifact, report)
         _bless(input_dict, output_dict, report)
 

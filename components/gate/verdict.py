@@ -245,12 +245,13 @@ def _shortfall(estimate: Estimate, limit: float) -> str:
 def _show(metric: Metric, *values: float) -> list[str]:
     if metric.unit == "bytes" and all(value == round(value) for value in values if math.isfinite(value)):
         return [f"{value:,.0f} bytes" for value in values]
-    return [f"{text} {metric.unit}".rstrip() for text in _digits(*values)]
+    least = min((abs(value) for value in values if value), default=1.0) if metric.unit == "ms" else 1.0
+    return [f"{text} {metric.unit}".rstrip() for text in _digits(*values, least=least)]
 
 
-def _digits(*values: float) -> list[str]:
-    """The values with three decimals, or with as many as it takes to tell the different ones apart."""
-    for decimals in range(3, 9):
+def _digits(*values: float, least: float = 1.0) -> list[str]:
+    """The values with three decimals, or with as many as it takes to tell them apart and show three of ``least``."""
+    for decimals in range(max(3, 2 - math.floor(math.log10(least))), 9):
         texts = [f"{value:,.{decimals}f}" for value in values]
         if len(set(texts)) == len({round(value, 9) for value in values}):
             return texts

@@ -81,7 +81,7 @@ class Store:
         ]
 
     def newest_output(self, node_id: str, artifact_type: str) -> dict[str, Any]:
-        """Custom properties of an artifact that the newest execution of a pipeline's node put out; empty without one.
+        """``uri`` and custom properties of an artifact that a node's newest execution put out; empty without one.
 
         Args:
           node_id: the component's id.
@@ -93,7 +93,7 @@ class Store:
             return {}
         outputs = self._artifacts(max(executions, key=lambda each: each.id).id, _OUTPUTS)
         found = next((each for each in outputs if each.type == artifact_type), None)
-        return {name: value(found, name) for name in found.custom_properties} if found else {}
+        return {name: value(found, name) for name in found.custom_properties} | {"uri": found.uri} if found else {}
 
     def _producer(self, artifact_id: int) -> Execution | None:
         """The execution that made an artifact: later ones only took it from the cache."""

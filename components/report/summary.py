@@ -37,7 +37,7 @@ def summarize(metadata: Path, variants: Mapping[str, str]) -> Summary:
     rows = table.Table(box=box.SIMPLE_HEAD)
     for column in ("model", "bytes", "gzip", "p50 ms", "p90 ms", "accuracy", "verdict"):
         rows.add_column(column, justify="left" if column in ("model", "verdict") else "right", overflow="fold")
-    reasons = []
+    reasons, page = [], None
     for variant, title in variants.items():
         report = store.newest_output(f"EdgeEvaluator.{variant}", "tfx_edge.EdgeReport")
         rows.add_row(
@@ -46,11 +46,13 @@ def summarize(metadata: Path, variants: Mapping[str, str]) -> Summary:
             *_shown(report, "{:.4f}", "latency_p50_ms", "latency_p90_ms", "accuracy"),
             "blessed" if report.get("blessed") else "not blessed",
         )
+        page = Path(report["uri"], "report.html") if report else None
         if not report.get("blessed"):
             reasons.append(f"{title}: not blessed: {report.get('reason', 'no report')}")
+            reasons += [f"    what to try: {report['remedy']}"] if report.get("remedy") else []
     push = store.newest_output("Pusher", "PushedModel")
     pushed = Path(push["pushed_destination"], "tflite") if push.get("pushed") else None
-    lines = [*reasons, f"pushed: {pushed}" if pushed else "nothing was pushed"]
+    lines = [*reasons, f"report: {page}", f"pushed: {pushed}" if pushed else "nothing was pushed"]
     return Summary(_render(rows) + "\n".join(lines), pushed)
 
 

@@ -28,6 +28,7 @@ def main() -> int:
     thresholds = {
         "size_bytes": {"max": options.max_size_bytes, "max_ratio": 0.35},
         "accuracy": {"min": options.min_accuracy, "max_drop": options.max_accuracy_drop},
+        "latency_p50_ms": {"max_ratio": 1.0},
     }
     started = time.monotonic()
     with quiet_output(None if options.verbose else root / "log.txt") as say:

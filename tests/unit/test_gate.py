@@ -326,6 +326,11 @@ class TestUncertainFigures:
         assert (check.outcome, check.slice) == ("fail", {"digit": 8})
         assert check.reason.startswith("accuracy of digit=8 0.800 is 0.100 below")
 
+    def test_short_times_keep_three_digits(self):
+        bounds = Thresholds.parse({"latency_p50_ms": {"max": 0.005}}).bounds
+        (check,) = check_bounds(bounds, Evidence({"latency_p50_ms": Estimate.exact(0.002236)}))
+        assert check.reason == "latency_p50_ms 0.00224 ms is at most the maximum 0.00500 ms"
+
     def test_nothing_checked_is_not_blessed(self):
         assert Verdict.of([]).reason == "nothing was checked"
         assert not Verdict.of([]).blessed
