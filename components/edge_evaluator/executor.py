@@ -48,7 +48,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             set_property(artifact, key, value)
         set_property(artifact, "remedy", verdict["remedy"] and verdict["remedy"][:1000])
         _stamp(artifact, report)
-        _bless(input_dict, output_dict, report)
+        _bless(input_dict, output_dict, report, name)
 
     def _beam_job(self) -> dict[str, Any]:
         if not beam.has_workers(self.beam_pipeline_args):
@@ -79,7 +79,7 @@ def _figures(report: dict[str, Any]) -> dict[str, float]:
     return figures
 
 
-def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict[str, Any]) -> None:
+def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict[str, Any], node_id: str) -> None:
     model = input_dict["model"][0]
     blessing = output_dict["blessing"][0]
     _mark(blessing, "BLESSED" if report["verdict"]["blessed"] else "NOT_BLESSED")
@@ -90,7 +90,7 @@ def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict
         baseline = input_dict["baseline_model"][0]
         blessing.set_string_custom_property("baseline_model", baseline.uri)
         blessing.set_int_custom_property("baseline_model_id", baseline.id)
-    blessing.set_string_custom_property("component_id", "EdgeEvaluator")
+    blessing.set_string_custom_property("component_id", node_id)
     infra = output_dict["infra_blessing"][0]
     _mark(infra, "INFRA_BLESSED" if report["verdict"]["blessed"] else "INFRA_NOT_BLESSED")
     _stamp(infra, report)

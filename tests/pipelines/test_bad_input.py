@@ -169,8 +169,8 @@ def without_eval(examples: Path, target: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "parts"),
     [
-        ("nan", ["rows of scores hold NaN or infinity", "the model's output is broken"]),
-        ("empty", ["there are no examples to score", "check the split"]),
+        ("nan", ["rows of outputs hold NaN or infinity", "the model's output is broken"]),
+        ("empty", ["there are no examples to score"]),
         ("absent", ["no split 'eval'"]),
     ],
 )

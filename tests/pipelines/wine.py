@@ -81,18 +81,19 @@ class Winery:
             beam_pipeline_args=BEAM,
         )
 
-    def run(self, *nodes: Any) -> None:
-        """Builds and runs a pipeline of these nodes."""
+    def run(self, *nodes: Any, name: str = PIPELINE) -> None:
+        """Builds and runs a pipeline of these nodes. Resolvers see what pipelines of that name made."""
         from tfx.orchestration import metadata, pipeline
 
         connection = metadata.sqlite_metadata_connection_config(str(self.metadata))
         self.launch(
             pipeline.Pipeline(
-                pipeline_name=PIPELINE,
+                pipeline_name=name,
                 pipeline_root=str(self.artifacts),
                 metadata_connection_config=connection,
                 components=list(nodes),
                 enable_cache=False,
+                beam_pipeline_args=BEAM,
             )
         )
 
@@ -103,18 +104,26 @@ class Winery:
         with mock.patch.object(sys, "argv", sys.argv[:1]):
             LocalDagRunner().run(pipeline)
 
-    def pusher(self, name: str, model: Any, blessing: Any) -> Any:
-        from tfx.components import Pusher
+    def push_destination(self, name: str) -> Any:
         from tfx.proto import pusher_pb2
 
         filesystem = pusher_pb2.PushDestination.Filesystem(base_directory=str(self.pushed_to(name)))
-        destination = pusher_pb2.PushDestination(filesystem=filesystem)
-        return Pusher(model=model, model_blessing=blessing, push_destination=destination).with_id(f"Pusher.{name}")
+        return pusher_pb2.PushDestination(filesystem=filesystem)
 
-    def node(self, node_id: str) -> Node:
-        """What ML Metadata holds of the latest execution of a node."""
+    def pusher(self, name: str, model: Any, blessing: Any, infra_blessing: Any = None) -> Any:
+        from tfx.components import Pusher
+
+        return Pusher(
+            model=model,
+            model_blessing=blessing,
+            infra_blessing=infra_blessing,
+            push_destination=self.push_destination(name),
+        ).with_id(f"Pusher.{name}")
+
+    def node(self, node_id: str, name: str = PIPELINE) -> Node:
+        """What ML Metadata holds of the latest execution of a node in the pipeline of that name."""
         store = self._store()
-        context = store.get_context_by_type_and_name("node", f"{PIPELINE}.{node_id}")
+        context = store.get_context_by_type_and_name("node", f"{name}.{node_id}")
         execution = max(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
         events = store.get_events_by_execution_ids([execution.id])
         artifacts = {
@@ -124,8 +133,8 @@ class Winery:
         def linked(*types: Any) -> dict[str, Artifact]:
             return {event.path.steps[0].key: artifacts[event.artifact_id] for event in events if event.type in types}
 
-        event_types = metadata_store_pb2.Event
-        return Node(execution, linked(event_types.INPUT), linked(event_types.OUTPUT))
+        event = metadata_store_pb2.Event  # what Resolvers give are internal outputs
+        return Node(execution, linked(event.INPUT), linked(event.OUTPUT, event.INTERNAL_OUTPUT))
 
     def live_below(self, directory: Path) -> list[str]:
         """Uris below a directory of all artifacts in state LIVE."""
