@@ -98,7 +98,7 @@ def evaluate(
             "candidate": described,
             "baseline": models.baseline.to_dict() if models.baseline else None,
         },
-        "operators": {"candidate": operators.to_list(), "baseline": None},
+        "operators": {"candidate": operators.to_list(), "baseline": None, "problem": operators.reason},
         "steps": models.steps,
         "config": settings.model_dump(mode="json"),
     }
