@@ -78,7 +78,11 @@ def evaluate(
     case = Case(models, examples, settings, metrics, quality, problem)
     judged = {target: judge(case, target, progress) for target in settings.targets}
     verdicts = {target: part.verdict for target, part in judged.items()}
-    described, operators = models.candidate.to_dict(), profile.profile(models.paths[0])
+    described = models.candidate.to_dict()
+    if any(part.timing for part in judged.values()):
+        operators = profile.profile(models.paths[0])
+    else:
+        operators = profile.Profile((), "default", "the model was not timed on any target")
     verdict = policy.overall(verdicts, settings.policy)
     checks = [check.to_dict() for each in verdicts.values() for check in each.checks]
     return {

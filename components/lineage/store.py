@@ -57,10 +57,13 @@ class Store:
     def verdicts(self, model_id: int) -> list[Verdict]:
         """What every EdgeEvaluator found, newest first."""
         found = []
-        for execution in self._consumers(model_id, "EdgeEvaluator"):
+        judges = self._consumers(model_id, "EdgeEvaluator")
+        # An execution that was given one model as both has a single event, which may be the baseline's.
+        others = self._consumers(model_id, "EdgeEvaluator", key="baseline_model")
+        for execution in sorted((*judges, *others), key=lambda each: each.id, reverse=True):
             outputs = self._artifacts(execution.id, _OUTPUTS)
             blessing = next((each for each in outputs if each.type == "ModelBlessing"), None)
-            if blessing:
+            if blessing and (execution in judges or value(blessing, "current_model_id") == model_id):
                 reports = [each for each in outputs if each.type.endswith("EdgeReport")]
                 found_figures = {name: figure for report in reports for name, figure in figures(report).items()}
                 blessed, reason = bool(value(blessing, "blessed", 0)), value(blessing, "reason", "")
@@ -101,9 +104,9 @@ class Store:
         makers = self._complete(event for event in events if event.type in _OUTPUTS)
         return makers[-1] if makers else None
 
-    def _consumers(self, artifact_id: int, kind: str) -> list[Execution]:
+    def _consumers(self, artifact_id: int, kind: str, key: str = "model") -> list[Execution]:
         events = self.client.get_events_by_artifact_ids([artifact_id])
-        readers = self._complete(each for each in events if each.type in _INPUTS and _key(each) == "model")
+        readers = self._complete(each for each in events if each.type in _INPUTS and _key(each) == key)
         return [execution for execution in readers if execution.type.endswith(kind)]
 
     def _complete(self, events: Iterable[Event]) -> list[Execution]:
