@@ -219,6 +219,14 @@ def test_serving_as_a_baseline_is_no_verdict(digits: Digits) -> None:
     assert trace(SHA256, digits.database).verdicts == ()
 
 
+def test_a_verdict_on_a_model_that_was_its_own_baseline_counts(digits: Digits) -> None:
+    """ML Metadata then keeps one event for the two inputs."""
+    blessing = digits.writer.artifact("ModelBlessing", blessed=1, reason="equal", current_model_id=digits.model)
+    digits.writer.execution("EdgeEvaluator.candidate", {"baseline_model": digits.model}, {"blessing": blessing})
+    digits.push(digits.model)
+    assert [verdict.reason for verdict in trace(str(digits.file), digits.database).verdicts] == ["equal"]
+
+
 def test_the_pushed_model_is_preferred_to_a_newer_one_of_equal_content(digits: Digits) -> None:
     newer = digits.writer.artifact("Model", sha256=SHA256)
     digits.writer.execution("LiteConverter", {"model": digits.pruned}, {"edge_model": newer})
