@@ -221,7 +221,7 @@ def _sentence(
         shown, base, lost, allowed = _show(metric, figure.value, reference, abs(compared.value), limit)
         moved = f"{lost} below" if compared.value > 0 else f"{lost} above" if compared.value < 0 else "equal to"
         verb = {"pass": "within", "fail": "beyond", "inconclusive": "which cannot be told from"}[outcome]
-        span = "" if compared.is_exact else f" (drop{_span(metric, compared)})"
+        span = "" if compared.is_exact else " (a drop of {} to {})".format(*_digits(compared.low, compared.high))
         return f"{name} {shown} is {moved} the baseline's {base}{span}, {verb} the allowed drop of {allowed}"
     shown, base = _show(metric, figure.value, reference)
     times, allowed = _digits(compared.value, limit)
