@@ -49,10 +49,11 @@ class ProcessRun:
                 import_memory_bytes=int(data["import_memory_bytes"]),
                 cores=tuple(int(core) for core in data["cores"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, OverflowError, TypeError, ValueError) as error:
             raise DeviceError(f"the device answered nonsense: {error!r} in {str(data)[:200]}") from None
-        if not run.samples_ns or min(run.samples_ns) <= 0 or run.peak_memory_bytes <= 0:
-            raise DeviceError(f"the device answered nonsense: figures that are missing or not positive in {run}"[:300])
+        impossible = not 0 <= run.import_memory_bytes <= run.peak_memory_bytes or run.peak_memory_bytes == 0
+        if not run.samples_ns or min(run.samples_ns) <= 0 or impossible:
+            raise DeviceError(f"the device answered nonsense: figures that are missing or impossible in {run}"[:300])
         return run
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +36,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             report = child.run("tfx_edge.edge_evaluator.work:evaluate", request)
         except EdgeError as error:
             report = unevaluated(f"the candidate could not be evaluated: {error}", name)
+        except Exception as error:
+            child.LOGGER.exception("EdgeEvaluator: the evaluation could not be started")
+            report = unevaluated(f"the candidate could not be evaluated: {error!r}", name)
         artifact = output_dict["report"][0]
         try:
             _write(Path(artifact.uri), report)
-        except OSError as error:
+        except (OSError, ValueError) as error:
+            shutil.rmtree(artifact.uri, ignore_errors=True)
             report = unevaluated(f"the report could not be written, so there is no verdict to trust: {error}", name)
         verdict = report["verdict"]
         child.LOGGER.info(
@@ -57,14 +62,18 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
 
 def _write(folder: Path, report: dict[str, Any]) -> None:
+    """Writes the page, and then the report, which takes its name when all of it is there."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(report, indent=2, sort_keys=True))
+    text = json.dumps(report, indent=2, sort_keys=True, allow_nan=False)
     try:
         page = render([report])
     except Exception:
         child.LOGGER.exception("EdgeEvaluator: report.html could not be drawn; report.json holds all of it")
     else:
         (folder / "report.html").write_text(page)
+    part = folder / "report.json.part"
+    part.write_text(text)
+    part.replace(folder / "report.json")
 
 
 def _figures(report: dict[str, Any]) -> dict[str, float]:
@@ -75,14 +84,15 @@ def _figures(report: dict[str, Any]) -> dict[str, float]:
             key = f"{target}.{name}" if number else name
             figures[key] = estimate["value"]
             if estimate["sample_unit"]:
-                figures |= {f"{key}_{side}": bound for side in ("low", "high") if (bound := estimate[side]) is not None}
-    return figures
+                figures |= {f"{key}_{side}": estimate[side] for side in ("low", "high")}
+    return {key: figure for key, figure in figures.items() if figure is not None}
 
 
 def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict[str, Any], node_id: str) -> None:
     model = input_dict["model"][0]
     blessing = output_dict["blessing"][0]
-    _mark(blessing, "BLESSED" if report["verdict"]["blessed"] else "NOT_BLESSED")
+    blessed = report["verdict"]["blessed"]
+    _mark(blessing, *_in_order("BLESSED", "NOT_BLESSED", blessed))
     _stamp(blessing, report)
     blessing.set_string_custom_property("current_model", model.uri)
     blessing.set_int_custom_property("current_model_id", model.id)
@@ -92,13 +102,19 @@ def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict
         blessing.set_int_custom_property("baseline_model_id", baseline.id)
     blessing.set_string_custom_property("component_id", node_id)
     infra = output_dict["infra_blessing"][0]
-    _mark(infra, "INFRA_BLESSED" if report["verdict"]["blessed"] else "INFRA_NOT_BLESSED")
+    _mark(infra, *_in_order("INFRA_BLESSED", "INFRA_NOT_BLESSED", blessed))
     _stamp(infra, report)
     infra.set_int_custom_property("has_model", 0)
 
 
-def _mark(artifact: Any, name: str) -> None:
+def _in_order(positive: str, negative: str, blessed: bool) -> tuple[str, str]:
+    return (positive, negative) if blessed else (negative, positive)
+
+
+def _mark(artifact: Any, name: str, other: str) -> None:
+    """Leaves the file of one verdict in the artifact's folder; an earlier attempt may have left that of the other."""
     Path(artifact.uri).mkdir(parents=True, exist_ok=True)
+    Path(artifact.uri, other).unlink(missing_ok=True)
     Path(artifact.uri, name).touch()
 
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
 from typing import Any
+
+import numpy as np
 
 from tfx_edge.edge_evaluator import beam
 from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
@@ -11,6 +15,16 @@ from tfx_edge.gate.own_metrics import HOOK, own_metrics
 from tfx_edge.models.training_types import Progress
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext
+
+Batch = tuple[dict[str, np.ndarray], np.ndarray]
+
+
+def _in_time(batches: Iterator[Batch], seconds: float) -> Iterator[Batch]:
+    """Ends this process when a batch takes too long: nothing else stops an interpreter that hangs."""
+    for batch in batches:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield batch
+    signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
@@ -21,7 +35,7 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
     return evaluation.evaluate(
         stage.model_uri,
         next(iter(request.inputs.get("baseline_model") or ()), None),
-        lambda: stage.arrays("eval", config.batch_size),
+        lambda: _in_time(stage.arrays("eval", config.batch_size), config.batch_timeout_s),
         config,
         progress,
         on_beam=beam.job(stage) if config.quality_metrics else None,

@@ -18,7 +18,8 @@ class BatchedModel:
     """Runs a model by the largest batch that gives the answers which it gives by itself.
 
     A model for one example is resized to a batch, and kept so only when the answers for the first examples are those
-    that it gives one by one: quantized ones exactly, floats within 1e-5 of the largest. Otherwise it runs one by one.
+    that it gives one by one: quantized ones exactly, floats within 1e-5 of the largest. Otherwise it runs one by one,
+    as it does until a batch begins with examples that differ: others do not show whether a model mixes them up.
 
     Args:
       path: the .tflite file.
@@ -51,7 +52,10 @@ class BatchedModel:
     def run(self, features: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The outputs for a batch of features, as `LoadedModel.run` gives them."""
         if self._single is not None:
-            if not _agree(self._single, self._model, {name: values[:PROBE] for name, values in features.items()}):
+            probe = {name: values[:PROBE] for name, values in features.items()}
+            if not any((values != values[:1]).any() for values in probe.values()):
+                return self._single.run(features)
+            if not _agree(self._single, self._model, probe):
                 self._model = self._single
             self._single = None
         return self._model.run(features)

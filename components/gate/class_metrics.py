@@ -56,18 +56,41 @@ def class_numbers(outputs: Outputs, classes: int) -> np.ndarray:
     return numbers.astype(np.int32)
 
 
-def predicted_classes(scores: np.ndarray, probabilities: bool) -> np.ndarray:
-    """The class of the highest score, of equal ones the first; with one score, 1 where it says at least a half."""
+def holds_probabilities(outputs: Outputs) -> bool:
+    """Whether scores are probabilities, for a figure that depends on it.
+
+    Raises:
+      DataError: that is not known, or they are said to be and cannot be.
+    """
+    if outputs.probabilities is None:
+        raise DataError(
+            "cannot tell logits from probabilities by the operators that make the output: say scores='logits' or "
+            "'probabilities'"
+        )
+    values = outputs.values
+    if outputs.probabilities and values.size and (values.min() < -EPSILON or values.max() > 1 + 1e-3):
+        raise DataError(
+            f"the output is said to be probabilities, but goes from {values.min():g} to {values.max():g}; "
+            'say scores="logits"'
+        )
+    return outputs.probabilities
+
+
+def predicted_classes(scores: np.ndarray, outputs: Outputs) -> np.ndarray:
+    """The class of the highest score, of equal ones the first; with one score, 1 where it says at least a half.
+
+    Raises:
+      DataError: it is not known what a single score of a half is.
+    """
     if scores.shape[1] == 1:
-        return (scores[:, 0] >= (0.5 if probabilities else 0.0)).astype(np.int32)
+        return (scores[:, 0] >= (0.5 if holds_probabilities(outputs) else 0.0)).astype(np.int32)
     return np.argmax(scores, axis=1).astype(np.int32)
 
 
 def keep_classes(outputs: Outputs) -> dict[str, np.ndarray]:
     """The label and the predicted class."""
     scores = class_scores(outputs)
-    predicted = predicted_classes(scores, outputs.probabilities)
-    return {"class": class_numbers(outputs, scores.shape[1]), "predicted": predicted}
+    return {"class": class_numbers(outputs, scores.shape[1]), "predicted": predicted_classes(scores, outputs)}
 
 
 def correct(columns: Columns) -> np.ndarray:
@@ -153,16 +176,12 @@ def keep_log_loss(outputs: Outputs) -> dict[str, np.ndarray]:
 
     scores = class_scores(outputs).astype(np.float64)
     classes = class_numbers(outputs, scores.shape[1])
+    probabilities = holds_probabilities(outputs)
     if scores.shape[1] == 1:
-        probability = scores[:, 0] if outputs.probabilities else special.expit(scores[:, 0])
+        probability = scores[:, 0] if probabilities else special.expit(scores[:, 0])
         scores = np.stack([1 - probability, probability], axis=1)
-    elif not outputs.probabilities:
+    elif not probabilities:
         scores = special.softmax(scores, axis=1)
-    if scores.min() < -EPSILON or scores.max() > 1 + 1e-3:
-        raise DataError(
-            f"the output is said to be probabilities, but goes from {scores.min():g} to {scores.max():g}; "
-            'say scores="logits"'
-        )
     scores = np.clip(scores, EPSILON, 1)
     scores /= scores.sum(axis=1, keepdims=True)
     given = np.clip(scores[np.arange(len(scores)), classes], EPSILON, 1 - EPSILON)

@@ -60,10 +60,13 @@ class Estimate:
         return math.ceil(self.samples * (width / gap) ** 2)
 
     def to_dict(self) -> dict[str, Any]:
-        """The estimate as JSON types; a bound that is not finite is None."""
-        return {key: None if value in (math.inf, -math.inf) else value for key, value in asdict(self).items()}
+        """The estimate as JSON types; a number that is not finite is None."""
+        return {
+            key: None if isinstance(value, float) and not math.isfinite(value) else value
+            for key, value in asdict(self).items()
+        }
 
 
 def _keeps_to(value: float, limit: float, at_least: bool) -> bool:
-    beyond = value < limit if at_least else value > limit
-    return not beyond or math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12)
+    keeps = value >= limit if at_least else value <= limit
+    return keeps or math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12)

@@ -19,6 +19,7 @@ from tfx_edge.gate.parity import first_examples
 from tfx_edge.gate.quality import Batches, Quality, QualityOptions, evaluate_quality
 from tfx_edge.gate.remedy import remedy
 from tfx_edge.gate.settings import GateSettings
+from tfx_edge.gate.thresholds import Thresholds
 
 SCHEMA_VERSION = 2
 
@@ -70,6 +71,7 @@ def evaluate(
         metrics = _metrics(settings, own or {})
         for target in settings.targets:
             settings.bounds_on(target, metrics)
+        Thresholds.parse(settings.slice_thresholds, metrics)
     except EdgeError as error:
         return unevaluated(f"the candidate could not be evaluated: {error}", name)
     quality, problem = _quality(models, examples, on_beam, settings, own or {})
@@ -97,7 +99,7 @@ def evaluate(
             "binding": policy.binding(verdicts, settings.policy),
         },
         "targets": {target: part.to_dict() for target, part in judged.items()},
-        "quality": quality.to_dict() if quality else None,
+        "quality": quality.to_dict() if quality else {"problem": problem} if problem else None,
         "inspection": {
             "candidate": described,
             "baseline": models.baseline.to_dict() if models.baseline else None,

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from tfx_edge.errors import DataError
-from tfx_edge.models.features import select_features
+from tfx_edge.models.features import inputs_of
+
+_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d+)-of-(?P<total>\d+)(?P<end>(\.[^/]*)?)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -35,17 +38,21 @@ class ExampleFiles:
         """The files that match patterns such as ``<examples uri>/Split-eval/*``, in the order of their names.
 
         Raises:
-          DataError: no file matches.
+          DataError: no file matches one of the patterns, or of files named ``…-00000-of-00005`` some are not there.
         """
         from apache_beam.io.filesystems import FileSystems
 
         wanted = list(patterns)
-        found = {entry.path for result in FileSystems.match(wanted) for entry in result.metadata_list}
-        if not found:
+        matches = FileSystems.match(wanted) if wanted else []
+        empty = [pattern for pattern, match in zip(wanted, matches, strict=True) if not match.metadata_list]
+        if empty or not wanted:
             raise DataError(
-                f"there are no examples to score: no file matches {', '.join(wanted)}; check the eval split"
+                f"there are no examples to score, or not all: no file matches {', '.join(empty) or 'no pattern'}; "
+                "check the eval split"
             )
-        return cls(tuple(sorted(found)), schema, label_key)
+        found = sorted({entry.path for match in matches for entry in match.metadata_list})
+        _check_complete(found)
+        return cls(tuple(found), schema, label_key)
 
     def reader(self, inputs: Iterable[tuple[str, ...]], slice_features: Iterable[str], batch_size: int) -> ShardReader:
         """Reads the features that are needed, and no others.
@@ -63,11 +70,8 @@ class ExampleFiles:
         for name in aside:
             if name not in types:
                 raise DataError(f"{name!r} is not a feature of the examples, which have {', '.join(sorted(types))}")
-        others = {name: name for name in types if name not in aside}
-        wanted: set[str] = set()
-        for names in inputs:
-            alone = len(names) == 1 and names[0] not in types
-            wanted.update(select_features(others if alone else {name: name for name in types}, names).values())
+        known = {name: name for name in types}
+        wanted = {name for names in inputs for name in inputs_of(known, names, aside).values()}
         return ShardReader(self.schema, self.label_key, tuple(sorted(wanted)), tuple(slice_features), batch_size)
 
 
@@ -100,6 +104,22 @@ class ShardReader:
                 yield int(count), arrays, _dense(self.label_key, features[self.label_key], self.label_key in sparse)
         except tf.errors.OpError as error:
             raise DataError(f"{file} cannot be read by its schema: {error.message[:500]}") from error
+
+
+def _check_complete(files: Iterable[str]) -> None:
+    """Raises DataError when shards are missing that the names of others count."""
+    shards: dict[tuple[str, int, str], set[int]] = {}
+    for file in files:
+        if named := _SHARD.fullmatch(file):
+            shards.setdefault((named["stem"], int(named["total"]), named["end"]), set()).add(int(named["number"]))
+    for (stem, total, end), numbers in shards.items():
+        wrong = [number for number in range(min(total, max(numbers) + 2)) if number not in numbers]
+        wrong = wrong or [number for number in sorted(numbers) if number >= total]
+        if wrong:
+            raise DataError(
+                f"of {total} shards {stem}-*-of-{total:05d}{end} there are {len(numbers)}, and number {wrong[0]} is "
+                f"{'one too many' if wrong[0] in numbers else 'missing'}: examples were lost; make the split again"
+            )
 
 
 def _feature_types(schema: bytes) -> dict[str, int]:

@@ -19,7 +19,7 @@ from tfx_edge.gate.parity import output_difference
 from tfx_edge.gate.quality import Batches, Quality
 from tfx_edge.gate.sequential import Limit
 from tfx_edge.gate.settings import GateSettings
-from tfx_edge.gate.thresholds import Thresholds
+from tfx_edge.gate.thresholds import Bound, Thresholds
 from tfx_edge.gate.verdict import Check, Evidence, Verdict, check_bounds
 from tfx_edge.lite.inspect import LiteModel, inspect
 from tfx_edge.models import layout
@@ -117,7 +117,7 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     config, models = case.settings.targets[name], case.models
     thresholds = case.settings.bounds_on(name, case.metrics)
     problems: list[str] = []
-    measured, environment = None, {}
+    measured, environment, unknown = None, {}, {}
     exact: dict[str, dict[str, Estimate]] = {"candidate": {}, "baseline": {}}
     with contextlib.ExitStack() as stack:
         try:
@@ -134,13 +134,15 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
                 )
                 environment = dict(measured.environment)
             if "arena" in target.OFFERS:
-                exact, environment = _arenas(target, models, config.timeout_s)
+                exact, environment, unknown = _arenas(target, models, config.timeout_s)
             if "output_difference" in thresholds.bounds:
                 difference = _difference(target, case, config.timeout_s)
                 exact["candidate"]["output_difference"] = Estimate.exact(difference)
         except EdgeError as error:
             problems.append(f"target {name!r}: {error}")
-    evidence = _evidence(case, measured, exact)
+        except Exception as error:
+            problems.append(f"target {name!r} failed in a way that nobody foresaw: {error!r}")
+    evidence = _evidence(case, measured, exact, unknown)
     checks = [
         *_contract_checks(models, config.contract or case.settings.contract),
         *check_bounds(thresholds.bounds, evidence, case.metrics),
@@ -156,15 +158,19 @@ def _timed_limits(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> Iter
             yield from (Limit(metric, kind, limit) for kind, limit in bound.limits.items())
 
 
-def _arenas(target: Target, models: Models, timeout_s: float) -> tuple[dict[str, dict[str, Estimate]], dict[str, Any]]:
-    """The arenas of the candidate and, where a microcontroller can run it, of the baseline."""
+def _arenas(
+    target: Target, models: Models, timeout_s: float
+) -> tuple[dict[str, dict[str, Estimate]], dict[str, Any], dict[str, str]]:
+    """The arenas of the candidate and, where a microcontroller can run it, of the baseline, or why not."""
     candidate, baseline = models.paths
     size, environment = target.arena_bytes(candidate, timeout_s)
     arenas = {"candidate": {"arena_bytes": Estimate.exact(float(size))}, "baseline": {}}
-    if baseline:
-        with contextlib.suppress(EdgeError):
+    try:
+        if baseline:
             arenas["baseline"] = {"arena_bytes": Estimate.exact(float(target.arena_bytes(baseline, timeout_s)[0]))}
-    return arenas, dict(environment)
+    except EdgeError as error:
+        return arenas, dict(environment), {"arena_bytes": str(error)}
+    return arenas, dict(environment), {}
 
 
 def _difference(target: Target, case: Case, timeout_s: float) -> float:
@@ -172,7 +178,12 @@ def _difference(target: Target, case: Case, timeout_s: float) -> float:
     return output_difference(target, case.models.paths[0], batches, timeout_s)
 
 
-def _evidence(case: Case, measured: timing.Timing | None, exact: Mapping[str, Mapping[str, Estimate]]) -> Evidence:
+def _evidence(
+    case: Case,
+    measured: timing.Timing | None,
+    exact: Mapping[str, Mapping[str, Estimate]],
+    unknown: Mapping[str, str],
+) -> Evidence:
     models, quality = case.models, case.quality
 
     def of_file(model: LiteModel) -> dict[str, Estimate]:
@@ -180,7 +191,7 @@ def _evidence(case: Case, measured: timing.Timing | None, exact: Mapping[str, Ma
         return {name: Estimate.exact(float(size)) for name, size in sizes.items()}
 
     found = _quality_evidence(quality.metrics if quality else {}, models.baseline is not None)
-    unknown = dict.fromkeys(case.settings.quality_metrics, case.quality_problem) if case.quality_problem else {}
+    unmeasured = dict.fromkeys(case.settings.quality_metrics, case.quality_problem) if case.quality_problem else {}
     candidate = {
         **of_file(models.candidate),
         **(measured.candidate if measured else {}),
@@ -193,7 +204,7 @@ def _evidence(case: Case, measured: timing.Timing | None, exact: Mapping[str, Ma
         baseline = {**of_file(models.baseline), **timed, **exact["baseline"], **(found.baseline or {})}
     relative = {**(measured.relative if measured else {}), **found.relative}
     shortfalls = {(gap.limit.metric, gap.limit.kind): str(gap) for gap in measured.shortfalls} if measured else {}
-    return Evidence(candidate, baseline, relative, {**found.problems, **unknown}, shortfalls)
+    return Evidence(candidate, baseline, relative, {**found.problems, **unmeasured, **unknown}, shortfalls)
 
 
 def _quality_evidence(comparisons: Mapping[str, Comparison], with_baseline: bool) -> Evidence:
@@ -209,25 +220,34 @@ def _quality_evidence(comparisons: Mapping[str, Comparison], with_baseline: bool
 
 
 def _slice_checks(case: Case) -> list[Check]:
-    settings, quality = case.settings, case.quality
-    bounds = Thresholds.parse(settings.slice_thresholds, case.metrics).bounds
-    if not bounds or not quality:
+    """Every slice against its bounds; a way of slicing that gives no slice to judge fails."""
+    bounds = Thresholds.parse(case.settings.slice_thresholds, case.metrics).bounds
+    if not bounds:
         return []
-    checks = [
-        check
-        for part in quality.slices
-        if not part.skipped
-        for check in check_bounds(
-            bounds, _quality_evidence(part.metrics, case.models.baseline is not None), case.metrics, where=part.slice
-        )
+    if case.quality is None:
+        return _failing(bounds, f"no slice is known: {case.quality_problem or 'quality was not measured'}")
+    checks = []
+    for spec in case.settings.slices:
+        features = {spec} if isinstance(spec, str) else set(spec)
+        parts = [part for part in case.quality.slices if set(part.slice) == features and not part.skipped]
+        if not parts:
+            checks += _failing(
+                bounds,
+                f"no slice by {', '.join(sorted(features))} has min_slice_size {case.settings.min_slice_size} "
+                "examples, so slice_thresholds bound nothing: lower it, or give more examples",
+            )
+        for part in parts:
+            evidence = _quality_evidence(part.metrics, case.models.baseline is not None)
+            checks += check_bounds(bounds, evidence, case.metrics, where=part.slice)
+    return checks
+
+
+def _failing(bounds: Mapping[str, Bound], reason: str) -> list[Check]:
+    return [
+        Check(name, kind, "fail", reason, limit=limit)
+        for name, bound in bounds.items()
+        for kind, limit in bound.limits.items()
     ]
-    if checks:
-        return checks
-    reason = (
-        f"no slice by {', '.join(map(str, settings.slices))} has min_slice_size {settings.min_slice_size} examples, so "
-        "slice_thresholds bound nothing: lower it, or give more examples"
-    )
-    return [Check(name, kind, "fail", reason) for name, bound in bounds.items() for kind in bound.limits]
 
 
 def _contract_checks(models: Models, contract: Contract) -> list[Check]:

@@ -22,13 +22,13 @@ class Outputs:
       labels: shape (n,), (n, 1), one-hot (n, classes), or for regression the shape of ``values``.
       values: shape (n, ...): the output that is scored, in real numbers.
       inputs: the features that went in, by the names of the model's inputs.
-      probabilities: whether ``values`` are probabilities; otherwise, where it matters, they are logits.
+      probabilities: whether ``values`` are probabilities; False if they are logits, None if that is not known.
     """
 
     labels: np.ndarray
     values: np.ndarray
     inputs: Mapping[str, np.ndarray]
-    probabilities: bool
+    probabilities: bool | None
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from tfx_edge.devices import local
 from tfx_edge.devices.target import Target
-from tfx_edge.errors import DataError
+from tfx_edge.errors import DataError, DeviceError, ModelError
 
 EXAMPLES = 32
 
@@ -26,24 +26,19 @@ def output_difference(
       timeout_s: seconds that one process may take.
 
     Returns:
-      In units of the outputs; NaN when one of the two gave NaN where the other did not.
+      In units of the outputs.
 
     Raises:
       DataError: there are no examples.
-      ModelError: the target or this machine cannot run the model.
+      ModelError: the target or this machine cannot run the model, or it gives NaN or infinity on one of them.
       DeviceError: the target is absent, died, hung or answered nonsense.
     """
     examples = list(first_examples(batches, EXAMPLES))
     if not examples:
         raise DataError("there are no examples to compare the outputs on")
-    differences = [
-        _difference(here[name], there[name])
-        for here, there in zip(
-            local.infer(model, examples, timeout_s=timeout_s), target.infer(model, examples, timeout_s), strict=True
-        )
-        for name in here
-    ]
-    return float(np.max(differences))
+    own = local.infer(model, examples, timeout_s=timeout_s)
+    pairs = zip(own, target.infer(model, examples, timeout_s), strict=True)
+    return max(_difference(name, here[name], there[name]) for here, there in pairs for name in _names(here, there))
 
 
 def first_examples(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> Iterator[dict[str, np.ndarray]]:
@@ -56,7 +51,15 @@ def first_examples(batches: Iterable[Mapping[str, np.ndarray]], count: int) -> I
             return
 
 
-def _difference(here: np.ndarray, there: np.ndarray) -> float:
-    with np.errstate(invalid="ignore"):
-        same = (here == there) | (np.isnan(here) & np.isnan(there))
-        return float(np.max(np.where(same, 0.0, np.abs(here.astype(np.float64) - there)), initial=0.0))
+def _names(here: Mapping[str, np.ndarray], there: Mapping[str, np.ndarray]) -> list[str]:
+    shapes = [{name: values.shape for name, values in outputs.items()} for outputs in (here, there)]
+    if shapes[0] != shapes[1]:
+        raise DeviceError(f"the target answered outputs of the shapes {shapes[1]}, this machine {shapes[0]}")
+    return list(here)
+
+
+def _difference(name: str, here: np.ndarray, there: np.ndarray) -> float:
+    for values, where in ((here, "this machine"), (there, "the target")):
+        if not np.isfinite(values).all():
+            raise ModelError(f"the output {name!r} of the model holds NaN or infinity on {where}")
+    return float(np.max(np.abs(here.astype(np.float64) - there), initial=0.0))

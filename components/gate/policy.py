@@ -26,7 +26,9 @@ def overall(verdicts: Mapping[str, Verdict], policy: str | Sequence[str]) -> Ver
 
 
 def binding(verdicts: Mapping[str, Verdict], policy: str | Sequence[str]) -> dict[str, Any] | None:
-    """The check that decided against the candidate, a failure before one that stayed open."""
+    """The check that decided against the candidate, a failure before one that stayed open; None when it is blessed."""
+    if overall(verdicts, policy).blessed:
+        return None
     names, _ = _looked_at(verdicts, policy)
     found = [(name, check) for name in names if (check := verdicts[name].binding)]
     if not found:

@@ -34,10 +34,11 @@ class QualityOptions:
       slices: each a feature's name, or several to cross.
       min_slice_size: slices with fewer examples are reported and skipped.
       confidence: of each bound of the overall figures, and of all slices' bounds of a metric together.
-      correction: ``"bonferroni"`` makes the bounds of all slices hold at once; ``"none"`` makes each hold by itself.
       output: the output to score; the only one by default.
-      scores: whether that output holds probabilities or logits; ``"auto"`` looks for the softmax or sigmoid.
+      scores: whether that output holds probabilities or logits; ``"auto"`` looks for the softmax, the
+        sigmoid or the linear operator that makes it, and a metric that must know fails where it finds none.
       batch_size: examples in a batch.
+      label_key: the name that plain batches' labels are sliced by, and that is no input; files know theirs.
       seed: of bootstraps.
     """
 
@@ -46,10 +47,10 @@ class QualityOptions:
     slices: Sequence[str | Sequence[str]] = ()
     min_slice_size: int = 100
     confidence: float = 0.95
-    correction: Literal["bonferroni", "none"] = "bonferroni"
     output: str | None = None
     scores: Literal["auto", "logits", "probabilities"] = "auto"
     batch_size: int = 256
+    label_key: str | None = None
     seed: int = 0
 
 
@@ -133,7 +134,7 @@ def evaluate_quality(
         models={role: _scored(role, model, options) for role, model in inspected.items()},
         metrics=metrics,
         slices=[SliceSpec.parse(spec) for spec in options.slices],
-        label_key=source.label_key if isinstance(source, ExampleFiles) else None,
+        label_key=source.label_key if isinstance(source, ExampleFiles) else options.label_key,
         batch_size=options.batch_size,
     )
     inputs = [tuple(tensor.name for tensor in model.inputs) for model in inspected.values()]
@@ -173,7 +174,7 @@ def summarize(scores: Scores, plan: Plan, options: QualityOptions) -> Quality:
     }
     found = list(group(plan.slices, scores.codes, scores.categories))
     judged = sum(len(indices) >= options.min_slice_size for _, indices in found)
-    shared = (1 - options.confidence) / max(judged, 1) if options.correction == "bonferroni" else 1 - options.confidence
+    shared = (1 - options.confidence) / max(judged, 1)
     parts = []
     for values, indices in found:
         if len(indices) < options.min_slice_size:
@@ -208,7 +209,7 @@ def _compare(
 
 
 def _metric(name: str, options: QualityOptions) -> QualityMetric:
-    known = {**QUALITY_METRICS, **options.own}
+    known = {**options.own, **QUALITY_METRICS}
     if name not in known:
         raise ConfigError(f"there is no quality metric {name!r}; there are {', '.join(known)}")
     return known[name]
@@ -223,7 +224,6 @@ def _scored(role: str, model: LiteModel, options: QualityOptions) -> ScoredModel
         output = choose_output(model, wanted)
     except EdgeError as error:
         raise ConfigError(f"the {role}: {error}") from error
-    probabilities = options.scores == "probabilities"
-    if options.scores == "auto":
-        probabilities = gives_probabilities(content, output)
-    return ScoredModel(content, output, probabilities)
+    told = {"probabilities": True, "logits": False}
+    known = gives_probabilities(content, output) if options.scores == "auto" else told[options.scores]
+    return ScoredModel(content, output, known)

@@ -48,6 +48,7 @@ _CONTRACT = {
     "sparsity_min": "raise Pruner's final_sparsity; zeros save bytes only after gzip, and no time",
 }
 _CONSEQUENCES = ("claimed_quantization", "precision")  # of operators in float, where there are any
+_SAMPLED = {"latency": "a longer time budget", "quality": "more evaluation examples"}
 _MOST_WIDTHS = 100  # an interval this much wider than its distance to the limit takes 10,000 times the samples
 _NARROWER = "distill into a narrower student (Distiller), in widths that are multiples of 8 or 16, XNNPACK's steps"
 
@@ -65,8 +66,12 @@ class _Known:
         return str(self.inspection.get("precision", ""))
 
     def recipe(self, component: str) -> Mapping[str, Any] | None:
-        """The recipe of the last step of a component."""
-        return next((s.get("recipe") or {} for s in reversed(self.steps) if s.get("component") == component), None)
+        """The recipe of the last step of a component; empty where it is not readable."""
+        for step in reversed(self.steps):
+            if isinstance(step, Mapping) and step.get("component") == component:
+                recipe = step.get("recipe")
+                return recipe if isinstance(recipe, Mapping) else {}
+        return None
 
 
 def remedy(
@@ -105,6 +110,8 @@ def _topic(check: Check) -> str:
         return metric
     if metric.startswith("latency_"):
         return "latency"
+    if metric == "output_difference":
+        return metric
     return "memory" if metric.endswith("_bytes") else "quality"
 
 
@@ -124,7 +131,7 @@ def _sentence(topic: str, checks: Sequence[Check], known: _Known) -> str | None:
     if worst["outcome"] == "fail":
         return advice
     more = _more_samples(topic, worst)
-    return f"{more} {advice}" if _overshoot(worst) > 0 else more
+    return f"{more} {advice}" if more and _overshoot(worst) > 0 else more or advice
 
 
 def _contract(rule: str, known: _Known) -> str | None:
@@ -141,16 +148,20 @@ def _contract(rule: str, known: _Known) -> str | None:
     return f"Contract: {_CONTRACT[rule].format(**{key: text or 'the operators' for key, text in names.items()})}."
 
 
-def _more_samples(topic: str, check: Check) -> str:
+def _more_samples(topic: str, check: Check) -> str | None:
+    """Asks for what decides; None where no number of samples does."""
     value, limit = float(check["value"]), check["limit"]
+    if topic == "memory" and value <= limit:  # the figure is the most of all processes: more of them never lower it
+        return f"{check['metric']}: give it a longer time budget, for more processes, to tell it from its limit."
+    if topic not in _SAMPLED:
+        return None
     bound = check.get("low") if value > limit else check.get("high")
     gap = abs(value - limit)
-    what = "a longer time budget" if topic == "latency" else "more evaluation examples"
     widths = abs(bound - value) / gap if bound is not None and gap else math.inf
     if not widths < _MOST_WIDTHS:
         return f"{check['metric']}: the figure is too close to its limit for any number of samples; move the limit."
     times = max(2, math.ceil(round(widths**2, 6)))
-    return f"{check['metric']}: give it {what}, about {times:,} times as much, to tell it from its limit."
+    return f"{check['metric']}: give it {_SAMPLED[topic]}, about {times:,} times as much, to tell it from its limit."
 
 
 def _smaller(checks: Sequence[Check], known: _Known) -> str:
@@ -180,8 +191,9 @@ def _milder(checks: Sequence[Check], known: _Known) -> str:
     pruner, quantizer = known.recipe("Pruner"), known.recipe("Quantizer")
     if pruner:
         advice.append(f"lower Pruner's final_sparsity from {pruner.get('final_sparsity')}, or prune for more epochs")
-    if quantizer and quantizer.get("mode") in _MILDER:
-        advice.append(_MILDER[quantizer["mode"]])
+    milder = _MILDER.get(str((quantizer or {}).get("mode")))
+    if milder:
+        advice.append(milder)
     if not advice and known.recipe("Distiller") is not None:
         advice.append("distill into a wider student, or for more epochs")
     if not advice:
@@ -199,10 +211,17 @@ def _faster(_: Sequence[Check], known: _Known) -> str:
     if timed:
         slowest, total = max(timed, key=lambda op: op["time_ms"]), sum(op["time_ms"] for op in timed)
         share = slowest["time_ms"] / total
-        advice.append(f"{slowest['name']} takes {share:.0%} of the time, so start with the layers that become it")
+        advice.append(f"{slowest['name']} takes {share:.0%} of the time on this machine, so start with the layers that become it")
     if known.recipe("Pruner") is not None:
         advice.append("zeros give no speed")
     return "; ".join(advice)
+
+
+def _closer(_: Sequence[Check], known: _Known) -> str:
+    return (
+        "the target's kernels compute otherwise than this machine's: see whether its delegate does (kernel 'builtin' "
+        "has none), or bound the difference by a few steps of the output's scale"
+    )
 
 
 def _leaner(_: Sequence[Check], known: _Known) -> str:
@@ -225,4 +244,5 @@ _ADVICE: dict[str, tuple[str, Callable[[Sequence[Check], _Known], str]]] = {
     "latency": ("Latency", _faster),
     "memory": ("Memory", _leaner),
     "quality": ("Quality", _milder),
+    "output_difference": ("Outputs", _closer),
 }

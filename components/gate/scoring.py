@@ -11,7 +11,7 @@ from tfx_edge.errors import DataError, EdgeError, ModelError
 from tfx_edge.gate.batched_model import BatchedModel
 from tfx_edge.gate.metric_kinds import Outputs, QualityMetric
 from tfx_edge.gate.slices import Categories, SliceSpec
-from tfx_edge.models.features import select_features
+from tfx_edge.models.features import inputs_of
 
 Features = Mapping[str, np.ndarray]
 CANDIDATE, BASELINE = "candidate", "baseline"
@@ -24,12 +24,12 @@ class ScoredModel:
     Attributes:
       content: the .tflite file.
       output: the name of its output.
-      probabilities: whether that output holds probabilities.
+      probabilities: whether that output holds probabilities (else logits); None where that is not known.
     """
 
     content: bytes
     output: str
-    probabilities: bool
+    probabilities: bool | None
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,11 @@ class Plan:
     def slice_features(self) -> list[str]:
         """The features that slices are made of, each once."""
         return list(dict.fromkeys(feature for spec in self.slices for feature in spec.features))
+
+    @property
+    def aside(self) -> set[str]:
+        """The features that no input takes unless it has their name."""
+        return {*self.slice_features, *filter(None, [self.label_key])}
 
     @property
     def kept_by(self) -> dict[str, str]:
@@ -177,7 +182,7 @@ class Scorer:
                 )
             codes.append(self._categories[feature].encode(feature, values))
         for role, model in self._models.items():
-            inputs = self._inputs(features, model.inputs)
+            inputs = inputs_of(features, model.inputs, self._plan.aside)
             outputs = model.run(inputs)
             scored = self._plan.models[role]
             values = outputs.get(scored.output)
@@ -193,12 +198,6 @@ class Scorer:
         columns = {key: np.concatenate(arrays) for key, arrays in self._parts.items() if key[1] not in self._problems}
         codes = {feature: np.concatenate(codes) for feature, codes in self._codes.items() if codes}
         return Scores(self._read, columns, codes, self._categories, dict(self._problems))
-
-    def _inputs(self, features: Features, names: list[str]) -> dict[str, np.ndarray]:
-        if len(names) == 1 and names[0] not in features:
-            aside = {*self._plan.slice_features, self._plan.label_key}
-            features = {name: values for name, values in features.items() if name not in aside}
-        return select_features(features, names)
 
     def _keep(self, role: str, outputs: Outputs) -> None:
         for metric in self._keepers:

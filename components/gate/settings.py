@@ -34,6 +34,7 @@ class GateSettings(Config):
       confidence: the probability with which each bound must be known to hold.
       time_budget_s: seconds of timing for each model on each target; a few processes always run.
       batch_size: examples read at a time.
+      batch_timeout_s: seconds that scoring one of these may take.
     """
 
     thresholds: dict[str, Any] = Field(default_factory=dict)
@@ -50,27 +51,27 @@ class GateSettings(Config):
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     time_budget_s: float = Field(default=10, gt=0)
     batch_size: int = Field(default=256, ge=1)
+    batch_timeout_s: float = Field(default=600, gt=0)
 
     @model_validator(mode="after")
     def _can_work(self) -> GateSettings:
         known = self.known_metrics()
-        general = Thresholds.parse(self.thresholds, known)
         sliced = Thresholds.parse(self.slice_thresholds, known)
-        if not (general.bounds or any(target.thresholds for target in self.targets.values())):
-            raise ValueError(
-                "no thresholds are given, and a gate without any would bless every model; "
-                f"bound at least one of {', '.join(known)}"
-            )
         for name in sliced.bounds:
             if known[name].source != "quality":
                 raise ValueError(f"slice_thresholds.{name}: only quality metrics are known for each slice")
         if sliced.bounds and not self.slices:
             raise ValueError("slice_thresholds bound slices, but slices names no feature to tell them apart")
+        for name in self.own_metrics:
+            if name in METRICS:
+                raise ValueError(f"own_metrics: {name!r} is the name of a metric that is there already; choose another")
         for name in self.metrics:
             if name not in known or known[name].source != "quality":
                 raise ValueError(f"metrics: {name!r} is no quality metric; name others in own_metrics")
         if isinstance(self.policy, tuple) and not (self.policy and set(self.policy) <= self.targets.keys()):
             raise ValueError(f"policy {list(self.policy)} must name targets; there are {', '.join(self.targets)}")
+        if isinstance(self.policy, tuple) and len(set(self.policy)) < len(self.policy):
+            raise ValueError(f"policy {list(self.policy)} names a target twice")
         for name in self.targets:
             self._check_target(name, known)
         return self
@@ -78,6 +79,12 @@ class GateSettings(Config):
     def _check_target(self, name: str, known: Mapping[str, Metric]) -> None:
         target, bounds = self.targets[name], self.bounds_on(name, known).bounds
         offers = target.TARGET.OFFERS
+        if not bounds and not self.slice_thresholds:
+            where = f" on target {name!r}" if len(self.targets) > 1 else ""
+            raise ValueError(
+                f"no thresholds are given{where}, and a gate without any would bless every model; "
+                f"bound at least one of {', '.join(known)}"
+            )
         for metric in bounds:
             if known[metric].source in _OFFERED and known[metric].source not in offers:
                 raise ValueError(
@@ -86,6 +93,8 @@ class GateSettings(Config):
                 )
         if offers == {"infer"} and "output_difference" not in bounds:
             raise ValueError(f"target {name!r} of kind {target.kind!r} gives outputs alone: bound output_difference")
+        if "output_difference" in bounds and target.kind == "local":
+            raise ValueError(f"output_difference on target {name!r} compares this machine with itself: leave it out")
         if "output_difference" in bounds and bounds["output_difference"].max_ratio is not None:
             raise ValueError(f"output_difference on target {name!r} takes max, since a baseline has none to compare")
 
@@ -101,13 +110,15 @@ class GateSettings(Config):
     def relative(self) -> list[str]:
         """The metrics with a bound that compares with the baseline."""
         known = self.known_metrics()
-        given = [self.thresholds, self.slice_thresholds, *(target.thresholds for target in self.targets.values())]
-        return list(dict.fromkeys(name for each in given for name in Thresholds.parse(each, known).relative))
+        return list(dict.fromkeys(name for each in self._given for name in Thresholds.parse(each, known).relative))
 
     @property
     def quality_metrics(self) -> list[str]:
         """The quality metrics to compute: those that are bounded, then the others that are asked for."""
         known = self.known_metrics()
-        given = [self.thresholds, self.slice_thresholds, *(target.thresholds for target in self.targets.values())]
-        bounded = [name for each in given for name in each if known[name].source == "quality"]
+        bounded = [name for each in self._given for name in each if known[name].source == "quality"]
         return list(dict.fromkeys([*bounded, *self.metrics, *self.own_metrics]))
+
+    @property
+    def _given(self) -> list[dict[str, Any]]:
+        return [self.thresholds, self.slice_thresholds, *(target.thresholds for target in self.targets.values())]

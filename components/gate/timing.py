@@ -103,7 +103,10 @@ class _Timer:
     def alone(
         self, role: str, model: Path, limits: Sequence[Limit], budget_s: float, at_least: int
     ) -> Sampled[ProcessRun]:
-        return self._sample(role, lambda: self._latency(model), _alone, limits, budget_s, at_least)
+        sampled = self._sample(role, lambda: self._latency(model), _alone, limits, budget_s, at_least)
+        # Memory is the most of all processes, those included that came after its limit seemed decided.
+        most = {metric: memory(sampled.samples, metric, self.confidence) for metric in MEMORY}
+        return replace(sampled, estimates=sampled.estimates | _known(most))
 
     def paired(self, candidate: Path, baseline: Path, limits: Sequence[Limit], budget_s: float) -> Sampled[PairedRun]:
         both = "candidate / baseline"

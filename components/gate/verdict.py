@@ -90,8 +90,9 @@ class Verdict:
 
     @classmethod
     def of(cls, checks: Sequence[Check], problems: Iterable[str] = ()) -> Verdict:
-        """Sums up checks; any problem withholds the blessing, and so does the absence of checks."""
-        problems = [*problems] if checks else [*problems, "nothing was checked"]
+        """Sums up checks; any problem withholds the blessing, and so does the absence of bounds that were checked."""
+        bounded = any(check.kind != "contract" for check in checks)
+        problems = [*problems] if bounded else [*problems, "no bound was checked"]
         failures = [check for check in checks if check.outcome == "fail"]
         open_ones = [check for check in checks if check.outcome == "inconclusive"]
         if problems or failures:
@@ -100,7 +101,7 @@ class Verdict:
         if open_ones:
             return cls("inconclusive", "; ".join(dict.fromkeys(check.reason for check in open_ones)), tuple(checks))
         passes = "the only check" if len(checks) == 1 else f"all {len(checks)} checks"
-        told = "; ".join(check.reason for check in checks if check.kind != "contract") or checks[0].reason
+        told = "; ".join(check.reason for check in checks if check.kind != "contract")
         return cls("pass", f"{passes} passed: {told}", tuple(checks))
 
     @property
@@ -243,7 +244,7 @@ def _shortfall(estimate: Estimate, limit: float) -> str:
 
 
 def _show(metric: Metric, *values: float) -> list[str]:
-    if metric.unit == "bytes" and all(value == round(value) for value in values if math.isfinite(value)):
+    if metric.unit == "bytes":
         return [f"{value:,.0f} bytes" for value in values]
     least = min((abs(value) for value in values if value), default=1.0) if metric.unit == "ms" else 1.0
     return [f"{text} {metric.unit}".rstrip() for text in _digits(*values, least=least)]

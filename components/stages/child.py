@@ -88,13 +88,14 @@ def run(work: str, request: Request) -> dict[str, Any]:
             )
         result = json.loads(result_file.read_text())
     if "error" in result:
-        raise getattr(errors, result["error"])(f"{request.component}: {result['message']}")
+        raise getattr(errors, result["error"], errors.EdgeError)(f"{request.component}: {result['message']}")
     return result["value"]
 
 
 def _ending(status: int) -> str:
     if status < 0:
-        return f"was killed by {signal.Signals(-status).name}"
+        name = signal.Signals(-status).name
+        return f"was killed by {name}" + (", because it outlasted its time" if name == "SIGALRM" else "")
     return f"ended with exit status {status}"
 
 

@@ -310,7 +310,7 @@ class TestLocal:
             ({}, "nonsense: KeyError"),
             ({"candidate": "fast", "baseline": "slow"}, "nonsense: TypeError"),
             ({"candidate": GOOD_RUN, "baseline": GOOD_RUN}, "did not say what it is"),
-            ({"candidate": GOOD_RUN, "baseline": GOOD_RUN | {"samples_ns": [-1]}, "environment": {}}, "not positive"),
+            ({"candidate": GOOD_RUN, "baseline": GOOD_RUN | {"samples_ns": [-1]}, "environment": {}}, "impossible"),
         ],
     )
     def test_a_comparison_that_is_nonsense_is_refused(self, models, monkeypatch, answer, message):

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 
 from tfx_edge.devices.local import infer
-from tfx_edge.errors import ConfigError
+from tfx_edge.devices.target import Target
+from tfx_edge.errors import ConfigError, DeviceError, ModelError
 from tfx_edge.gate.evaluation import evaluate
+from tfx_edge.gate.parity import output_difference
 from tfx_edge.gate.settings import GateSettings
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
@@ -208,10 +210,71 @@ def test_each_slice_is_bounded_and_named(tmp_path: Path, batches: list[Batch]) -
     assert "no slice by part has min_slice_size 1000 examples" in report["verdict"]["reason"]
 
 
+@pytest.mark.parametrize("source", [None, lambda: iter(())], ids=["no examples", "empty split"])
+def test_bounds_on_slices_hold_when_nothing_is_known_of_them(tmp_path: Path, source: Any) -> None:
+    given = settings(slices=["part"], slice_thresholds={"accuracy": {"min": 0.5}})
+    report = judged(artifact(tmp_path, lite_models.int8()), None, source, given)
+    assert not report["verdict"]["blessed"]
+    assert "no slice is known: there are no examples" in report["verdict"]["reason"]
+    assert "there are no examples" in report["quality"]["problem"]
+
+
+def test_every_way_of_slicing_must_give_slices(tmp_path: Path, batches: list[Batch]) -> None:
+    (features, labels) = batches[0]
+    numbers = np.arange(len(labels))
+    source = [({**features, "part": numbers % 2, "user": numbers}, labels)]
+    given = settings(slices=["part", "user"], slice_thresholds={"accuracy": {"min": 0.5}}, min_slice_size=50)
+    report = judged(artifact(tmp_path, lite_models.float32()), None, lambda: iter(source), given)
+    assert "no slice by user has min_slice_size 50" in report["verdict"]["reason"]
+
+
+class Answering(Target):
+    """A simulated target that answers whatever it is told to."""
+
+    OFFERS = frozenset({"infer"})
+
+    def __init__(self, answer: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]) -> None:
+        self.answer = answer
+
+    def fingerprint(self) -> str:
+        return "simulated"
+
+    def infer(self, model: Path, batches: Any, timeout_s: float) -> Iterator[dict[str, np.ndarray]]:
+        return (self.answer(outputs) for outputs in infer(model, batches, timeout_s=timeout_s))
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "told"),
+    [
+        (lambda scores: scores[:, :1], DeviceError, "outputs of the shapes"),
+        (lambda scores: scores[:1], DeviceError, "outputs of the shapes"),
+        (lambda scores: scores * np.nan, ModelError, "NaN or infinity on the target"),
+    ],
+    ids=["fewer scores", "fewer examples", "NaN"],
+)
+def test_a_simulated_target_that_answers_something_else_has_no_difference(
+    tmp_path: Path, batches: list[Batch], answer: Any, error: type[Exception], told: str
+) -> None:
+    path = lite_models.write(tmp_path, lite_models.float32())
+    target = Answering(lambda outputs: {name: answer(scores) for name, scores in outputs.items()})
+    with pytest.raises(error, match=told):
+        output_difference(target, path, [batches[0][0]], 60)
+
+
 @pytest.mark.parametrize(
     ("given", "told"),
     [
         ({"thresholds": {}}, "no thresholds are given"),
+        (
+            {
+                "thresholds": {},
+                "targets": {"here": SOON, "m": {"kind": "mcu", "thresholds": {"arena_bytes": {"max": 9}}}},
+            },
+            "no thresholds are given on target 'here'",
+        ),
+        ({"policy": ["local", "local"]}, "names a target twice"),
+        ({"thresholds": {"output_difference": {"max": 1}}}, "compares this machine with itself"),
+        ({"own_metrics": ["size_bytes"]}, "'size_bytes' is the name of a metric that is there already"),
         (
             {"targets": {"m": {"kind": "mcu", "thresholds": {"latency_p50_ms": {"max": 1}}}}},
             "cannot measure latency_p50",

@@ -102,12 +102,28 @@ def test_a_process_that_is_killed_is_not_blessed(tmp_path: Path, examples: dict[
     assert_not_blessed(tmp_path, outputs, "was killed by SIGKILL")
 
 
-def test_a_report_that_cannot_be_written_is_not_blessed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["report.json.part", "report.html"])
+def test_a_report_that_cannot_be_written_is_not_blessed(tmp_path: Path, name: str) -> None:
     lite_stage(tmp_path / "model", lite_models.int8())
     (tmp_path / "report").mkdir()
-    (tmp_path / "report" / "report.json").symlink_to("/dev/full")
+    (tmp_path / "report" / name).symlink_to("/dev/full")
     outputs = evaluate(tmp_path, {"thresholds": {"size_bytes": {"max": 1_000_000}}})
     assert_not_blessed(tmp_path, outputs, "No space left on device")
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_second_attempt_leaves_one_verdict(tmp_path: Path) -> None:
+    for key in ("blessing", "infra_blessing"):
+        (tmp_path / key).mkdir()
+        (tmp_path / key / {"blessing": "BLESSED", "infra_blessing": "INFRA_BLESSED"}[key]).touch()
+    assert_not_blessed(tmp_path, evaluate(tmp_path, {"thresholds": {"size_bytes": {"max": 5}}}), "")
+
+
+def test_inputs_that_nobody_foresaw_are_not_blessed(tmp_path: Path) -> None:
+    examples = artifact(standard_artifacts.Examples, tmp_path / "examples")
+    examples.split_names = "no JSON"
+    outputs = evaluate(tmp_path, {"thresholds": {"size_bytes": {"max": 5}}}, {"examples": [examples]})
+    assert_not_blessed(tmp_path, outputs, "could not be evaluated")
 
 
 def test_a_good_model_is_blessed_with_figures_a_report_and_a_page(tmp_path: Path, examples: dict[str, Any]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tfx_edge.errors import ConfigError
 from tfx_edge.gate.estimate import Estimate
 from tfx_edge.gate.thresholds import Thresholds
-from tfx_edge.gate.verdict import Evidence, Verdict, check_bounds
+from tfx_edge.gate.verdict import Check, Evidence, Verdict, check_bounds
 
 EXAMPLE = {"accuracy": {"min": 0.95, "max_drop": 0.01}, "size_bytes": {"max": 60000, "max_ratio": 0.35}}
 BASELINE = {"accuracy": 0.965, "size_bytes": 157000}
@@ -332,5 +332,11 @@ class TestUncertainFigures:
         assert check.reason == "latency_p50_ms 0.00224 ms is at most the maximum 0.00500 ms"
 
     def test_nothing_checked_is_not_blessed(self):
-        assert Verdict.of([]).reason == "nothing was checked"
+        assert Verdict.of([]).reason == "no bound was checked"
         assert not Verdict.of([]).blessed
+        assert not Verdict.of([Check("flex_ops", "contract", "pass", "no operator needs TensorFlow")]).blessed
+
+    def test_a_figure_that_is_not_a_number_never_passes(self):
+        nan = Estimate(math.nan, math.nan, math.nan)
+        assert nan.outcome(1.0) == nan.outcome(1.0, at_least=True) == "fail"
+        assert json.loads(json.dumps(nan.to_dict(), allow_nan=False))["value"] is None

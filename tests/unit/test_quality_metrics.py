@@ -117,6 +117,18 @@ class TestFigures:
         assert figure("log_loss", answered) == pytest.approx(-math.log(1e-7) / 2, rel=1e-5)
 
 
+    def test_only_figures_that_depend_on_the_kind_of_scores_ask_for_it(self):
+        two, several = classification(0, classes=2), classification(0)
+        one = binary(0)
+        for name in ("accuracy", "macro_f1", "macro_recall", "auc"):
+            answered = one if name == "auc" else several
+            unknown = outputs(answered.labels, answered.values, probabilities=None)
+            assert figure(name, unknown) == figure(name, answered), name
+        for name, answered in (("accuracy", one), ("macro_f1", one), ("log_loss", one), ("log_loss", two)):
+            with pytest.raises(DataError, match="cannot tell logits from probabilities.*say scores='logits' or 'prob"):
+                figure(name, outputs(answered.labels, answered.values, probabilities=None))
+
+
 class TestIntervals:
     @pytest.mark.parametrize("name", ANALYTIC)
     def test_influences_are_the_derivative_by_an_examples_weight(self, name):
@@ -214,6 +226,7 @@ class TestRefusals:
             ("auc", one_score(np.arange(50) == 0), "1 of 50 examples are positive"),
             ("anomaly_auc", outputs([0, 1], np.zeros((2, 4)), {"x": np.zeros((2, 5))}), "reconstruction of the only"),
             ("log_loss", outputs([0, 1], [[2.0, -1], [1, 0]], probabilities=True), 'say scores="logits"'),
+            ("accuracy", outputs([0, 1], [[-2.0], [3.0]], probabilities=True), 'goes from -2 to 3; say scores="logits"'),
             ("rmse", outputs([0.0, 1.0], [[0.0, 1], [1, 0]]), "must be alike"),
             ("rmse", outputs([0.0, math.nan], [[0.0], [1]]), "1 of 2 labels are NaN"),
             ("r2", outputs(np.ones(40), np.ones((40, 1))), "labels are all the same"),
@@ -277,6 +290,10 @@ class TestOwnMetrics:
                 {"accuracy": {"function": within_half, "better": "higher"}},
                 "'accuracy' is no name or is that of a built-in",
             ),
+            ({"size_bytes": {"function": within_half, "better": "lower"}}, "'size_bytes' is no name or is that of a bu"),
+            ({"latency_p50_ms": {"function": within_half, "better": "lower"}}, "'latency_p50_ms' is no name or"),
+            ({"mine": {"function": within_half, "better": "lower", "low": 1.0, "high": 0.0}}, "low must be below high"),
+            ({"mine": {"function": within_half, "better": "lower", "low": math.nan}}, "low"),
             ({"mine": within_half}, '"function": f'),
             ({"mine": {"function": within_half}}, "better"),
             ({"mine": {"function": within_half, "better": "up"}}, "better"),
@@ -300,3 +317,50 @@ class TestOwnMetrics:
         metric = own_metrics({"mine": {"function": function, "better": "higher", "per_example": per_example}})["mine"]
         with pytest.raises(error, match=told):
             metric.value(metric.keep(regression(0)))
+
+    @pytest.mark.parametrize("per_example", [True, False])
+    def test_outputs_that_are_not_numbers_are_refused(self, per_example):
+        def best(labels, values):
+            hits = np.argmax(values, axis=1) == labels
+            return hits if per_example else hits.mean()
+
+        metric = own_metrics({"best": {"function": best, "better": "higher", "per_example": per_example}})["best"]
+        with pytest.raises(DataError, match="50 of 50 rows of outputs hold NaN or infinity"):
+            metric.keep(outputs(np.zeros(50, np.int64), np.full((50, 4), math.nan)))
+
+    @pytest.mark.parametrize("per_example", [True, False])
+    @pytest.mark.parametrize("written", ["labels", "outputs"])
+    def test_a_function_that_writes_to_its_arguments_is_refused_and_changes_nothing(self, per_example, written):
+        def cheat(labels, values):
+            (labels if written == "labels" else values)[...] = 0
+            return np.ones(len(labels)) if per_example else 1.0
+
+        metric = own_metrics({"cheat": {"function": cheat, "better": "higher", "per_example": per_example}})["cheat"]
+        answered = regression(0)
+        before = answered.labels.copy(), answered.values.copy()
+        with pytest.raises(UserCodeError, match="cheat failed: .*read-only"):
+            metric.value(metric.keep(answered))
+        np.testing.assert_array_equal(answered.labels, before[0])
+        np.testing.assert_array_equal(answered.values, before[1])
+
+    @pytest.mark.parametrize("per_example", [True, False])
+    def test_figures_beyond_the_declared_limits_are_refused(self, per_example):
+        """Intervals rest on the limits, so they would be too narrow."""
+
+        def wide(labels, values):
+            return np.where(np.arange(len(labels)) % 2, 60.0, -59.0) if per_example else 1.2
+
+        metric = own_metrics(
+            {"wide": {"function": wide, "better": "higher", "per_example": per_example, "low": 0.0, "high": 1.0}}
+        )["wide"]
+        with pytest.raises(DataError, match=r"wide is said to lie between 0 and 1, but gave (-59|1\.2)"):
+            metric.value(metric.keep(regression(0)))
+
+    def test_rounding_beyond_a_limit_is_taken_back(self):
+        def share(labels, values):
+            return np.full(len(labels), 1 + 1e-7)
+
+        metric = own_metrics(
+            {"share": {"function": share, "better": "higher", "per_example": True, "low": 0.0, "high": 1.0}}
+        )["share"]
+        assert metric.value(metric.keep(regression(0))) == 1.0

@@ -142,6 +142,10 @@ class TestLatency:
             [check("latency_min_ms", 2, 1)], {}, [step("Pruner", final_sparsity=0.5)]
         )
 
+    def test_it_is_said_whose_time_it_is(self) -> None:
+        operators = [{"name": "CONV_2D", "time_ms": 0.3}]
+        assert "on this machine" in remedy([check("latency_p50_ms", 2, 1)], {}, [], operators)
+
     def test_several_statistics_are_one_topic(self) -> None:
         checks = [check("latency_p50_ms", 2, 1), check("latency_p90_ms", 3, 1)]
         assert remedy(checks, {}).count("Latency:") == 1
@@ -151,6 +155,15 @@ class TestMemory:
     def test_integers_are_advised_to_float_models_only(self) -> None:
         assert "'int8'" in remedy([check("arena_bytes", 2, 1)], {"precision": "dynamic int8"})
         assert "first layers" in remedy([check("peak_memory_bytes", 2, 1)], {"precision": "int8"})
+
+
+class TestOutputs:
+    def test_a_target_that_answers_otherwise_is_not_the_float_models_fault(self) -> None:
+        advice = remedy([check("output_difference", 0.3, 0.1)], {"precision": "int8"})
+        assert advice.startswith("Outputs:")
+        assert "kernels" in advice
+        assert "retrain" not in advice
+        assert "examples" not in remedy([check("output_difference", 0.1, 0.1, outcome="inconclusive")])
 
 
 class TestContract:
@@ -196,6 +209,15 @@ class TestInconclusive:
     def test_at_the_limit_no_number_of_samples_helps(self) -> None:
         assert "move the limit" in remedy([check("auc", 0.9, 0.9, "min", "inconclusive", low=0.8, high=1.0)])
 
+    def test_memory_is_sampled_by_processes_and_not_by_examples(self) -> None:
+        below = check("peak_memory_bytes", 100e6, 110e6, outcome="inconclusive", low=90e6, high=115e6)
+        assert remedy([below], {"precision": "int8"}) == (
+            "peak_memory_bytes: give it a longer time budget, for more processes, to tell it from its limit."
+        )
+        above = check("peak_memory_bytes", 120e6, 110e6, outcome="inconclusive", low=90e6, high=120e6)
+        advice = remedy([above], {"precision": "int8"})
+        assert advice.startswith("Memory:"), "the most of all processes does not fall with more of them"
+
     def test_failures_come_first(self) -> None:
         checks = [
             check("latency_p50_ms", 0.9, 1.0, outcome="inconclusive", low=0.7, high=1.1),
@@ -205,6 +227,19 @@ class TestInconclusive:
         assert advice.index("Quality:") < advice.index("latency_p50_ms")
 
 
+@pytest.mark.parametrize(
+    "steps",
+    [
+        ["x", None, 3],
+        [{"component": "Quantizer", "recipe": {"mode": ["int8"]}}],
+        [{"component": "Pruner", "recipe": "much"}, {"component": "Quantizer", "recipe": "int8"}],
+    ],
+)
+@pytest.mark.parametrize("metric", ["size_bytes", "gzip_bytes", "latency_p50_ms", "accuracy"])
+def test_damaged_steps_do_not_keep_advice_from_being_given(steps, metric) -> None:
+    assert remedy([check(metric, 2, 1)], {"precision": "int8"}, steps).endswith(".")
+
+
 numbers = st.one_of(st.none(), st.floats(), st.floats(-10, 10))
 
 
@@ -212,7 +247,7 @@ numbers = st.one_of(st.none(), st.floats(), st.floats(-10, 10))
     st.lists(
         st.builds(
             check,
-            st.sampled_from(["size_bytes", "gzip_bytes", "latency_p50_ms", "arena_bytes", "accuracy", "flex_ops"]),
+            st.sampled_from(["size_bytes", "gzip_bytes", "latency_p50_ms", "arena_bytes", "accuracy", "output_difference"]),
             numbers,
             st.floats(-10, 10),
             st.sampled_from(["min", "max", "max_drop", "max_ratio", "contract"]),
