@@ -12,7 +12,7 @@ from tfx_edge.devices import local, profile
 from tfx_edge.errors import ConfigError, EdgeError
 from tfx_edge.gate import policy
 from tfx_edge.gate.example_files import ExampleFiles
-from tfx_edge.gate.judging import Case, Models, Progress, judge
+from tfx_edge.gate.judging import Case, Models, Progress, inputs, judge
 from tfx_edge.gate.metric_kinds import QualityMetric
 from tfx_edge.gate.metrics import Metric
 from tfx_edge.gate.parity import first_examples
@@ -154,7 +154,7 @@ def _quality(
         batch_size=settings.batch_size,
     )
     try:
-        _try_out(models, examples, max(target.timeout_s for target in settings.targets.values()))
+        _try_out(models, examples, settings)
         if on_beam is None:
             return evaluate_quality(*models.paths, examples, options), ""
         found = evaluate_quality(
@@ -165,11 +165,12 @@ def _quality(
         return None, str(error)
 
 
-def _try_out(models: Models, examples: Batches, timeout_s: float) -> None:
+def _try_out(models: Models, examples: Batches, settings: GateSettings) -> None:
     """Runs each model once in a process of its own: one that crashes or hangs would take this process with it."""
-    for path in filter(None, models.paths):
-        features = first_examples((each for each, _ in examples()), 1)
-        for _ in local.infer(path, features, timeout_s=timeout_s):
+    timeout_s = max(target.timeout_s for target in settings.targets.values())
+    for model in filter(None, (models.candidate, models.baseline)):
+        features = first_examples(inputs(model, examples, settings), 1)
+        for _ in local.infer(model.path, features, timeout_s=timeout_s):
             pass
 
 

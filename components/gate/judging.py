@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tfx_edge.devices.target import Target
 from tfx_edge.errors import EdgeError
@@ -23,6 +25,7 @@ from tfx_edge.gate.thresholds import Bound, Thresholds
 from tfx_edge.gate.verdict import Check, Evidence, Verdict, check_bounds
 from tfx_edge.lite.inspect import LiteModel, inspect
 from tfx_edge.models import layout
+from tfx_edge.models.features import inputs_of
 
 Progress = Callable[[str], None]
 
@@ -173,9 +176,17 @@ def _arenas(
     return arenas, dict(environment), {}
 
 
+def inputs(model: LiteModel, examples: Batches, settings: GateSettings) -> Iterator[dict[str, np.ndarray]]:
+    """What a model is fed of each batch, without what slices are made of."""
+    names = [tensor.name for tensor in model.inputs]
+    aside = [name for spec in settings.slices for name in ([spec] if isinstance(spec, str) else spec)]
+    return (inputs_of(features, names, aside) for features, _ in examples())
+
+
 def _difference(target: Target, case: Case, timeout_s: float) -> float:
-    batches = (features for features, _ in case.examples()) if case.examples else iter(())
-    return output_difference(target, case.models.paths[0], batches, timeout_s)
+    candidate = case.models.candidate
+    batches = inputs(candidate, case.examples, case.settings) if case.examples else iter(())
+    return output_difference(target, Path(candidate.path), batches, timeout_s)
 
 
 def _evidence(

@@ -10,9 +10,7 @@ from tfx_edge.lite.flatbuffer import RawSubgraph
 from tfx_edge.lite.inspect import LiteModel
 
 # These pass values on, apart from rounding and shape; the mean of probabilities is one, and of logits too.
-_TRANSPARENT = frozenset(
-    {"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "TRANSPOSE", "MEAN"}
-)
+_TRANSPARENT = frozenset({"QUANTIZE", "DEQUANTIZE", "RESHAPE", "SQUEEZE", "EXPAND_DIMS", "CAST", "TRANSPOSE", "MEAN"})
 # A part of probabilities is still probabilities, but a logit means nothing without those of the other classes.
 _PARTS = frozenset({"STRIDED_SLICE", "SLICE", "GATHER", "GATHER_ND", "SPLIT", "SPLIT_V", "UNPACK"})
 _DATA = {"SPLIT": 1}  # which input holds the values, where it is not the first

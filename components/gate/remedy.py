@@ -211,7 +211,9 @@ def _faster(_: Sequence[Check], known: _Known) -> str:
     if timed:
         slowest, total = max(timed, key=lambda op: op["time_ms"]), sum(op["time_ms"] for op in timed)
         share = slowest["time_ms"] / total
-        advice.append(f"{slowest['name']} takes {share:.0%} of the time on this machine, so start with the layers that become it")
+        advice.append(
+            f"{slowest['name']} takes {share:.0%} of the time on this machine, so start with the layers that become it"
+        )
     if known.recipe("Pruner") is not None:
         advice.append("zeros give no speed")
     return "; ".join(advice)

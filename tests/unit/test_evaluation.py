@@ -210,6 +210,16 @@ def test_each_slice_is_bounded_and_named(tmp_path: Path, batches: list[Batch]) -
     assert "no slice by part has min_slice_size 1000 examples" in report["verdict"]["reason"]
 
 
+def test_slices_may_be_made_of_words_which_no_model_is_fed(tmp_path: Path, batches: list[Batch]) -> None:
+    (features, labels) = batches[0]
+    words = np.array([b"odd", b"even"], object)[np.arange(len(labels)) % 2]
+    source = [({"pixels": features["image"], "word": words}, labels)]
+    given = settings(slices=["word"], slice_thresholds={"accuracy": {"min": 0.5}}, min_slice_size=50)
+    report = judged(artifact(tmp_path, lite_models.float32()), None, lambda: iter(source), given)
+    assert report["verdict"]["blessed"], report["verdict"]["reason"]
+    assert [part["slice"] for part in report["quality"]["slices"]] == [{"word": "even"}, {"word": "odd"}]
+
+
 @pytest.mark.parametrize("source", [None, lambda: iter(())], ids=["no examples", "empty split"])
 def test_bounds_on_slices_hold_when_nothing_is_known_of_them(tmp_path: Path, source: Any) -> None:
     given = settings(slices=["part"], slice_thresholds={"accuracy": {"min": 0.5}})

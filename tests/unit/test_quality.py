@@ -18,9 +18,11 @@ from tfx_edge.errors import ConfigError, DataError, DeviceError, EdgeError, Mode
 from tfx_edge.gate.batched_model import BatchedModel
 from tfx_edge.gate.example_files import ExampleFiles
 from tfx_edge.gate.intervals import proportion
-from tfx_edge.gate.output_kind import gives_probabilities
+from tfx_edge.gate.output_kind import choose_output, gives_probabilities
 from tfx_edge.gate.own_metrics import own_metrics
 from tfx_edge.gate.quality import Quality, QualityOptions, evaluate_quality
+from tfx_edge.lite.inspect import inspect
+from tfx_edge.models.features import inputs_of
 
 SCHEMA = """
 feature {
@@ -289,18 +291,160 @@ def test_a_model_whose_answers_depend_on_the_batch_runs_one_by_one(tmp_path):
     assert batched.step == 1
 
 
-@pytest.mark.parametrize(
-    ("name", "probabilities"),
-    [("float32", True), ("int8", True), ("int8_float_io", True), ("lstm", False), ("float_island", False)],
-)
-def test_probabilities_are_known_by_the_operator_that_makes_them(name, probabilities):
-    assert gives_probabilities(getattr(lite_models, name)(), "probability") is probabilities
+@pytest.mark.parametrize("first", [1, 2])
+def test_a_batch_that_cannot_show_mixing_does_not_settle_it(first, tmp_path):
+    """Alone, or among its like, an example has the answer 0 of a model that subtracts the mean of the batch."""
+    import tensorflow as tf
+
+    class Mixing(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((1, 4), tf.float32, name="x")])
+        def serve(self, x):
+            return {"y": x - tf.reduce_mean(x, axis=0, keepdims=True)}
+
+    module = Mixing()
+    path = lite_models.write(tmp_path, lite_models._from_saved_model(module, {"serving_default": module.serve}))
+    batched = BatchedModel(str(path), 32)
+    values = np.random.default_rng(0).normal(size=(10, 4)).astype(np.float32)
+    for batch in (np.repeat(values[:1], first, axis=0), values):
+        np.testing.assert_array_equal(batched.run({"x": batch})["y"], np.zeros_like(batch))
+    assert batched.step == 1
+
+
+@pytest.mark.parametrize("name", ["float32", "int8", "int8_float_io", "float16", "dynamic_int8", "any_batch"])
+def test_probabilities_are_known_by_the_softmax_that_makes_them(name, tmp_path):
+    model = inspect(lite_models.write(tmp_path, getattr(lite_models, name)()))
+    assert gives_probabilities(Path(model.path).read_bytes(), choose_output(model, None)) is True
+
+
+@pytest.mark.parametrize("name", ["lstm", "float_island"])
+def test_logits_are_known_by_the_linear_operator_that_makes_them(name):
+    assert gives_probabilities(getattr(lite_models, name)(), "logits") is False
+
+
+HEADS = {
+    "shares": True,
+    "one_share": True,
+    "sigmoid": True,
+    "both_shares": True,
+    "logits": False,
+    "summed_logits": False,
+    "last_logits": False,
+    "one_logit": None,
+    "rectified": None,
+    "tanh": None,
+    "average_share": None,
+    "summed_shares": None,
+    "share_and_constant": None,
+    "absent": None,
+}
+
+
+@pytest.fixture(scope="module", params=["float32", "float16"])
+def heads(request: pytest.FixtureRequest) -> bytes:
+    import tensorflow as tf
+
+    rng = np.random.default_rng(0)
+    first, second, third = (rng.normal(size=(64, 2)).astype(np.float32) for _ in range(3))
+
+    class Heads(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec((1, 64), tf.float32, name="x")])
+        def serve(self, x):
+            logits, other = tf.matmul(x, first), tf.matmul(tf.tanh(x), second)
+            shares, others = tf.nn.softmax(logits), tf.nn.softmax(other)
+            steps = tf.reshape(tf.matmul(tf.reshape(x, (8, 8)), first[:8]), (1, 8, 2))
+            return {
+                "shares": shares,
+                "one_share": shares[:, 1:2],
+                "sigmoid": tf.sigmoid(other),
+                "both_shares": tf.concat([shares, others], axis=1),
+                "logits": logits,
+                "summed_logits": logits + other,
+                "last_logits": steps[:, -1],
+                "one_logit": logits[:, 1:2],
+                "rectified": tf.nn.relu(tf.matmul(x, third)),
+                "tanh": tf.tanh(logits),
+                "average_share": 0.5 * (shares + others),
+                "summed_shares": others + shares,
+                "share_and_constant": tf.concat([shares, tf.ones((1, 1))], axis=1),
+            }
+
+    def setup(converter):
+        if request.param == "float16":
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
+
+    module = Heads()
+    return lite_models._from_saved_model(module, {"serving_default": module.serve}, setup)
+
+
+@pytest.mark.parametrize(("output", "probabilities"), HEADS.items())
+def test_what_an_output_holds_is_only_said_where_its_operators_tell(heads, output, probabilities):
+    assert gives_probabilities(heads, output) is probabilities
+
+
+def test_an_output_of_an_unknown_kind_has_no_figures_that_depend_on_it(heads, tmp_path):
+    path = lite_models.write(tmp_path, heads)
+    rng = np.random.default_rng(0)
+    x, labels = rng.normal(size=(200, 64)).astype(np.float32), np.arange(200) % 2
+
+    def read():
+        yield {"x": x}, labels
+
+    def problem(output, metric, scores="auto"):
+        found = evaluate_quality(path, None, read, options(metrics=[metric], output=output, scores=scores))
+        return found.metrics[metric].problem
+
+    assert "say scores='logits' or 'probabilities'" in problem("one_logit", "accuracy")
+    assert "say scores='logits' or 'probabilities'" in problem("average_share", "log_loss")
+    for output, metric, scores in (
+        ("one_logit", "accuracy", "logits"),
+        ("average_share", "log_loss", "probabilities"),
+        ("one_share", "accuracy", "auto"),
+        ("average_share", "accuracy", "auto"),
+        ("one_logit", "auc", "auto"),
+    ):
+        assert problem(output, metric, scores) is None
 
 
 def test_files_are_found_by_pattern(shards, tmp_path):
-    assert list(ExampleFiles.matching([str(Path(shards[0]).parent / "part-*")], b"", "label").files) == shards
-    with pytest.raises(DataError, match=r"no file matches .*absent"):
-        ExampleFiles.matching([str(tmp_path / "absent-*")], b"", "label")
+    found = str(Path(shards[0]).parent / "part-*")
+    assert list(ExampleFiles.matching([found], b"", "label").files) == shards
+    for patterns in ([str(tmp_path / "absent-*")], [found, str(tmp_path / "absent-*")]):
+        with pytest.raises(DataError, match=r"no file matches [^,]*absent"):
+            ExampleFiles.matching(patterns, b"", "label")
+    with pytest.raises(DataError, match="no file matches no pattern"):
+        ExampleFiles.matching([], b"", "label")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [((0, 2, 3), "there are 3, and number 1 is missing"), ((0, 1, 2), "number 3 is missing"), ((5,), "number 0"),
+     ((0, 1, 2, 3, 4), "number 4 is one too many")],
+)  # fmt: skip
+def test_a_lost_shard_is_noticed_by_the_names_of_the_others(numbers, told, tmp_path):
+    for folder, kept in (("whole", range(4)), ("part", numbers)):
+        (tmp_path / folder).mkdir()
+        for number in kept:
+            (tmp_path / folder / f"data_tfrecord-{number:05d}-of-00004.gz").touch()
+    assert len(ExampleFiles.matching([str(tmp_path / "whole" / "*")], b"", "label").files) == 4
+    with pytest.raises(DataError, match=told):
+        ExampleFiles.matching([str(tmp_path / folder / "*") for folder in ("whole", "part")], b"", "label")
+
+
+class TestInputs:
+    FEATURES = {"image": 1, "site": 2, "label": 3}  # noqa: RUF012
+
+    def test_the_only_input_takes_what_is_left(self):
+        assert inputs_of(self.FEATURES, ["x"], ["site", "label"]) == {"x": 1}
+
+    def test_names_decide_where_there_are_any(self):
+        assert inputs_of(self.FEATURES, ["site"], ["site", "label"]) == {"site": 2}
+        assert inputs_of(self.FEATURES, ["site", "image"], ["site"]) == {"site": 2, "image": 1}
+
+    @pytest.mark.parametrize("aside", [[], ["site"], ["image", "site", "label"]])
+    def test_a_choice_is_not_guessed(self, aside):
+        with pytest.raises(DataError, match="'x' cannot be fed"):
+            inputs_of(self.FEATURES, ["x"], aside)
 
 
 class TestFailsClosed:

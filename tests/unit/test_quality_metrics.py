@@ -116,7 +116,6 @@ class TestFigures:
         answered = outputs([0, 1], [[0.0, 1.0], [0.0, 1.0]], probabilities=True)
         assert figure("log_loss", answered) == pytest.approx(-math.log(1e-7) / 2, rel=1e-5)
 
-
     def test_only_figures_that_depend_on_the_kind_of_scores_ask_for_it(self):
         two, several = classification(0, classes=2), classification(0)
         one = binary(0)
@@ -226,7 +225,11 @@ class TestRefusals:
             ("auc", one_score(np.arange(50) == 0), "1 of 50 examples are positive"),
             ("anomaly_auc", outputs([0, 1], np.zeros((2, 4)), {"x": np.zeros((2, 5))}), "reconstruction of the only"),
             ("log_loss", outputs([0, 1], [[2.0, -1], [1, 0]], probabilities=True), 'say scores="logits"'),
-            ("accuracy", outputs([0, 1], [[-2.0], [3.0]], probabilities=True), 'goes from -2 to 3; say scores="logits"'),
+            (
+                "accuracy",
+                outputs([0, 1], [[-2.0], [3.0]], probabilities=True),
+                'goes from -2 to 3; say scores="logits"',
+            ),
             ("rmse", outputs([0.0, 1.0], [[0.0, 1], [1, 0]]), "must be alike"),
             ("rmse", outputs([0.0, math.nan], [[0.0], [1]]), "1 of 2 labels are NaN"),
             ("r2", outputs(np.ones(40), np.ones((40, 1))), "labels are all the same"),
@@ -290,7 +293,10 @@ class TestOwnMetrics:
                 {"accuracy": {"function": within_half, "better": "higher"}},
                 "'accuracy' is no name or is that of a built-in",
             ),
-            ({"size_bytes": {"function": within_half, "better": "lower"}}, "'size_bytes' is no name or is that of a bu"),
+            (
+                {"size_bytes": {"function": within_half, "better": "lower"}},
+                "'size_bytes' is no name or is that of a bu",
+            ),
             ({"latency_p50_ms": {"function": within_half, "better": "lower"}}, "'latency_p50_ms' is no name or"),
             ({"mine": {"function": within_half, "better": "lower", "low": 1.0, "high": 0.0}}, "low must be below high"),
             ({"mine": {"function": within_half, "better": "lower", "low": math.nan}}, "low"),

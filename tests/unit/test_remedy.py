@@ -247,7 +247,9 @@ numbers = st.one_of(st.none(), st.floats(), st.floats(-10, 10))
     st.lists(
         st.builds(
             check,
-            st.sampled_from(["size_bytes", "gzip_bytes", "latency_p50_ms", "arena_bytes", "accuracy", "output_difference"]),
+            st.sampled_from(
+                ["size_bytes", "gzip_bytes", "latency_p50_ms", "arena_bytes", "accuracy", "output_difference"]
+            ),
             numbers,
             st.floats(-10, 10),
             st.sampled_from(["min", "max", "max_drop", "max_ratio", "contract"]),
