@@ -38,6 +38,7 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
         lambda: _in_time(stage.arrays("eval", config.batch_size), config.batch_timeout_s),
         config,
         progress,
+        label_key=stage.label_key,
         on_beam=beam.job(stage) if config.quality_metrics else None,
         own=own_metrics(metric_fns(stage.fn_args)) if metric_fns else None,
         name=request.properties["name"],

@@ -46,6 +46,7 @@ def evaluate(
     settings: GateSettings,
     progress: Progress,
     *,
+    label_key: str | None = None,
     on_beam: OnBeam | None = None,
     own: Mapping[str, QualityMetric] | None = None,
     name: str = "",
@@ -59,6 +60,7 @@ def evaluate(
         quality nor outputs are asked for.
       settings: what is asked.
       progress: takes lines for people.
+      label_key: the name by which slices can be made of the labels.
       on_beam: how Beam reads the same examples, where it shall score them; else this process does.
       own: the metrics that the user's module defines.
       name: what the report calls the candidate.
@@ -74,7 +76,7 @@ def evaluate(
         Thresholds.parse(settings.slice_thresholds, metrics)
     except EdgeError as error:
         return unevaluated(f"the candidate could not be evaluated: {error}", name)
-    quality, problem = _quality(models, examples, on_beam, settings, own or {})
+    quality, problem = _quality(models, examples, on_beam, settings, own or {}, label_key)
     if quality:
         progress(_quality_line(quality))
     case = Case(models, examples, settings, metrics, quality, problem)
@@ -137,6 +139,7 @@ def _quality(
     on_beam: OnBeam | None,
     settings: GateSettings,
     own: Mapping[str, QualityMetric],
+    label_key: str | None,
 ) -> tuple[Quality | None, str]:
     """The quality, or None and why it is not known."""
     if not settings.quality_metrics:
@@ -152,6 +155,7 @@ def _quality(
         output=settings.output,
         scores=settings.scores,
         batch_size=settings.batch_size,
+        label_key=label_key,
     )
     try:
         _try_out(models, examples, settings)

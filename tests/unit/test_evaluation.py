@@ -210,6 +210,14 @@ def test_each_slice_is_bounded_and_named(tmp_path: Path, batches: list[Batch]) -
     assert "no slice by part has min_slice_size 1000 examples" in report["verdict"]["reason"]
 
 
+def test_slices_may_be_made_of_the_labels(tmp_path: Path, batches: list[Batch]) -> None:
+    given = settings(slices=["digit"], slice_thresholds={"accuracy": {"min": 0.5}}, min_slice_size=10)
+    candidate = artifact(tmp_path, lite_models.float32())
+    report = evaluate(candidate, None, lambda: iter(batches), given, lambda line: None, label_key="digit")
+    assert report["verdict"]["blessed"], report["verdict"]["reason"]
+    assert {"digit": 4} in [part["slice"] for part in report["quality"]["slices"]]
+
+
 def test_slices_may_be_made_of_words_which_no_model_is_fed(tmp_path: Path, batches: list[Batch]) -> None:
     (features, labels) = batches[0]
     words = np.array([b"odd", b"even"], object)[np.arange(len(labels)) % 2]

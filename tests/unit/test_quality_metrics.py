@@ -124,7 +124,7 @@ class TestFigures:
             unknown = outputs(answered.labels, answered.values, probabilities=None)
             assert figure(name, unknown) == figure(name, answered), name
         for name, answered in (("accuracy", one), ("macro_f1", one), ("log_loss", one), ("log_loss", two)):
-            with pytest.raises(DataError, match="cannot tell logits from probabilities.*say scores='logits' or 'prob"):
+            with pytest.raises(DataError, match=r"cannot tell logits from probabilities.*say scores='logits' or 'prob"):
                 figure(name, outputs(answered.labels, answered.values, probabilities=None))
 
 
@@ -344,7 +344,7 @@ class TestOwnMetrics:
         metric = own_metrics({"cheat": {"function": cheat, "better": "higher", "per_example": per_example}})["cheat"]
         answered = regression(0)
         before = answered.labels.copy(), answered.values.copy()
-        with pytest.raises(UserCodeError, match="cheat failed: .*read-only"):
+        with pytest.raises(UserCodeError, match=r"cheat failed: .*read-only"):
             metric.value(metric.keep(answered))
         np.testing.assert_array_equal(answered.labels, before[0])
         np.testing.assert_array_equal(answered.values, before[1])
