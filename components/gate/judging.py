@@ -120,7 +120,8 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     config, models = case.settings.targets[name], case.models
     thresholds = case.settings.bounds_on(name, case.metrics)
     problems: list[str] = []
-    measured, environment, unknown = None, {}, {}
+    measured, environment = None, {}
+    unknown: dict[str, str] = {}
     exact: dict[str, dict[str, Estimate]] = {"candidate": {}, "baseline": {}}
     with contextlib.ExitStack() as stack:
         try:
