@@ -160,7 +160,9 @@ def _more_samples(topic: str, check: Check) -> str | None:
     widths = abs(bound - value) / gap if bound is not None and gap else math.inf
     if not widths < _MOST_WIDTHS:
         return f"{check['metric']}: the figure is too close to its limit for any number of samples; move the limit."
-    times = max(2, math.ceil(round(widths**2, 6)))
+    # Where no example errs or differs (0 or 1 exactly), widths are those of the rule of three and shrink with 1 / n.
+    power = 1 if topic == "quality" and value in (0, 1) else 2
+    times = max(2, math.ceil(round(widths**power, 6)))
     return f"{check['metric']}: give it {_SAMPLED[topic]}, about {times:,} times as much, to tell it from its limit."
 
 

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from tfx_edge.gate.intervals import paired_difference
 from tfx_edge.gate.remedy import remedy
 from tfx_edge.lite.inspect import inspect
 
@@ -208,6 +209,13 @@ class TestInconclusive:
 
     def test_at_the_limit_no_number_of_samples_helps(self) -> None:
         assert "move the limit" in remedy([check("auc", 0.9, 0.9, "min", "inconclusive", low=0.8, high=1.0)])
+
+    def test_samples_without_a_disagreement_tell_more(self) -> None:
+        few = paired_difference(0, 0, 400, 0.95)
+        drop = check("accuracy", 0.0, 0.001, "max_drop", "inconclusive", low=few.low, high=few.high)
+        advised = int(re.search(r"about (\d+) times", remedy([drop]))[1])
+        assert paired_difference(0, 0, 400 * advised, 0.95).high <= 0.001
+        assert paired_difference(0, 0, 400 * (advised - 1), 0.95).high > 0.001
 
     def test_memory_is_sampled_by_processes_and_not_by_examples(self) -> None:
         below = check("peak_memory_bytes", 100e6, 110e6, outcome="inconclusive", low=90e6, high=115e6)
