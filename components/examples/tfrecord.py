@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import glob
 import gzip
+import re
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 import google_crc32c
@@ -19,10 +20,34 @@ from tfx_edge.errors import DataError
 
 Open = Callable[[str], BinaryIO]
 
+_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d+)-of-(?P<total>\d+)(?P<end>(\.[^/]*)?)", re.DOTALL)
+
 
 def shards(patterns: Sequence[str]) -> list[str]:
-    """The files that match any of the glob patterns, in order of their names."""
-    return sorted(path for pattern in patterns for path in glob.glob(pattern))
+    """The files that match any of the glob patterns, in order of their names.
+
+    Raises:
+      DataError: of files named ``…-00000-of-00005`` some are not there.
+    """
+    found = sorted({path for pattern in patterns for path in glob.glob(pattern)})
+    check_complete(found)
+    return found
+
+
+def check_complete(files: Iterable[str]) -> None:
+    """Raises DataError when shards are missing that the names of others count."""
+    counted: dict[tuple[str, int, str], set[int]] = {}
+    for file in files:
+        if named := _SHARD.fullmatch(file):
+            counted.setdefault((named["stem"], int(named["total"]), named["end"]), set()).add(int(named["number"]))
+    for (stem, total, end), numbers in counted.items():
+        wrong = [number for number in range(min(total, max(numbers) + 2)) if number not in numbers]
+        wrong = wrong or [number for number in sorted(numbers) if number >= total]
+        if wrong:
+            raise DataError(
+                f"of {total} shards {stem}-*-of-{total:05d}{end} there are {len(numbers)}, and number {wrong[0]} is "
+                f"{'one too many' if wrong[0] in numbers else 'missing'}: examples were lost; make the split again"
+            )
 
 
 def read_records(path: str, open_file: Open | None = None) -> Iterator[bytes]:

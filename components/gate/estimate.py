@@ -50,14 +50,15 @@ class Estimate:
     def samples_to_tell_from(self, limit: float) -> int | None:
         """About how many samples in all it takes until the bounds lie on one side of a limit.
 
-        The width of an interval shrinks with the square root of the number of samples. None when the figure is at the
-        limit itself, which no number of samples can tell apart.
+        The width of an interval shrinks with the square root of the number of samples, and that of a share of 0 or 1
+        with the number itself. None when the figure is at the limit, which no number of samples can tell apart.
         """
         gap = abs(self.value - limit)
         width = self.high - self.value if self.value <= limit else self.value - self.low
         if gap == 0 or not math.isfinite(width / gap):
             return None
-        return math.ceil(self.samples * (width / gap) ** 2)
+        power = 1 if self.sample_unit == "examples" and self.value in (0.0, 1.0) else 2
+        return math.ceil(self.samples * (width / gap) ** power)
 
     def to_dict(self) -> dict[str, Any]:
         """The estimate as JSON types; a number that is not finite is None."""

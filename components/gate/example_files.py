@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +13,8 @@ from typing import Any
 import numpy as np
 
 from tfx_edge.errors import DataError
+from tfx_edge.examples.tfrecord import check_complete
 from tfx_edge.models.features import inputs_of
-
-_SHARD = re.compile(r"(?P<stem>.*)-(?P<number>\d+)-of-(?P<total>\d+)(?P<end>(\.[^/]*)?)", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -51,7 +49,7 @@ class ExampleFiles:
                 "check the eval split"
             )
         found = sorted({entry.path for match in matches for entry in match.metadata_list})
-        _check_complete(found)
+        check_complete(found)
         return cls(tuple(found), schema, label_key)
 
     def reader(self, inputs: Iterable[tuple[str, ...]], slice_features: Iterable[str], batch_size: int) -> ShardReader:
@@ -104,22 +102,6 @@ class ShardReader:
                 yield int(count), arrays, _dense(self.label_key, features[self.label_key], self.label_key in sparse)
         except tf.errors.OpError as error:
             raise DataError(f"{file} cannot be read by its schema: {error.message[:500]}") from error
-
-
-def _check_complete(files: Iterable[str]) -> None:
-    """Raises DataError when shards are missing that the names of others count."""
-    shards: dict[tuple[str, int, str], set[int]] = {}
-    for file in files:
-        if named := _SHARD.fullmatch(file):
-            shards.setdefault((named["stem"], int(named["total"]), named["end"]), set()).add(int(named["number"]))
-    for (stem, total, end), numbers in shards.items():
-        wrong = [number for number in range(min(total, max(numbers) + 2)) if number not in numbers]
-        wrong = wrong or [number for number in sorted(numbers) if number >= total]
-        if wrong:
-            raise DataError(
-                f"of {total} shards {stem}-*-of-{total:05d}{end} there are {len(numbers)}, and number {wrong[0]} is "
-                f"{'one too many' if wrong[0] in numbers else 'missing'}: examples were lost; make the split again"
-            )
 
 
 def _feature_types(schema: bytes) -> dict[str, int]:

@@ -75,6 +75,12 @@ def test_a_damaged_file_is_named_and_never_read_as_other_records(tmp_path: Path,
         list(read_records(str(path)))
 
 
+def test_a_lost_shard_is_noticed(tmp_path: Path) -> None:
+    write(tmp_path / "data-00000-of-00002.gz", [example(1)], "GZIP")
+    with pytest.raises(DataError, match=r"of 2 shards .*data-\*-of-00002\.gz there are 1, and number 1 is missing"):
+        next(read_batches(ExampleDecoder(schema()), [str(tmp_path / "*")], batch_size=4))
+
+
 def test_batches_equal_those_of_tfx(tmp_path: Path) -> None:
     for shard in range(2):
         write(tmp_path / f"part-{shard}.gz", [example(10 * shard + i) for i in range(5)], "GZIP")
