@@ -36,8 +36,9 @@ test-classic: ## the same on the classic stack
 test-current test-classic: test-%:
 	@$(MAKE) --no-print-directory test STACK=$* VENV=.venv-$*
 
-bench-gate: setup ## how often the latency gate errs, in quiet and under load (about 45 minutes; ARGS="--trials 10 …")
-	$(python) benchmarks/gate_latency.py $(ARGS)
+bench-gate: setup ## how often the latency gate errs, in quiet and under load (40 minutes; ARGS='--trials 10')
+	$(python) benchmarks/gate_latency.py --load quiet $(ARGS)
+	$(python) benchmarks/gate_latency.py --load busy $(ARGS)
 
 bench-accuracy: setup ## examples a second of the evaluation, beside TFMA and a plain loop (minutes)
 	$(python) benchmarks/evaluation.py $(ARGS)
