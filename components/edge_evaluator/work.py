@@ -19,12 +19,14 @@ from tfx_edge.stages.context import StageContext
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 
 
-def _in_time(batches: Iterator[Batch], seconds: float) -> Iterator[Batch]:
+def in_time(batches: Iterator[Batch], seconds: float) -> Iterator[Batch]:
     """Ends this process when a batch takes too long: nothing else stops an interpreter that hangs."""
-    for batch in batches:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        yield batch
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    try:
+        for batch in batches:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            yield batch
+    finally:  # also when the rest of the batches is not wanted
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
@@ -35,7 +37,7 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
     return evaluation.evaluate(
         stage.model_uri,
         next(iter(request.inputs.get("baseline_model") or ()), None),
-        lambda: _in_time(stage.arrays("eval", config.batch_size), config.batch_timeout_s),
+        lambda: in_time(stage.arrays("eval", config.batch_size), config.batch_timeout_s),
         config,
         progress,
         label_key=stage.label_key,

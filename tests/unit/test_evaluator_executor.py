@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
 import lite_models
+import numpy as np
 import pytest
 import tensorflow as tf
 from google.protobuf import text_format
@@ -16,6 +18,7 @@ from tfx.types import standard_artifacts
 
 from tfx_edge import EdgeReport
 from tfx_edge.edge_evaluator.executor import Executor
+from tfx_edge.edge_evaluator.work import in_time
 
 DIMENSIONS = " ".join(f"dim {{ size: {size} }}" for size in lite_models.IMAGE_SHAPE[1:])
 SCHEMA = f"""
@@ -139,3 +142,11 @@ def test_a_good_model_is_blessed_with_figures_a_report_and_a_page(tmp_path: Path
     assert report.get_float_custom_property("accuracy_low") <= report.get_float_custom_property("accuracy")
     assert json.loads((tmp_path / "report" / "report.json").read_text())["verdict"]["blessed"]
     assert "<html" in (tmp_path / "report" / "report.html").read_text()
+
+
+def test_the_time_limit_of_a_batch_ends_with_the_wish_for_more() -> None:
+    batches = in_time(iter([({}, np.zeros(1))] * 3), 60)
+    next(batches)
+    assert 0 < signal.getitimer(signal.ITIMER_REAL)[0] <= 60
+    batches.close()
+    assert signal.getitimer(signal.ITIMER_REAL)[0] == 0
