@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import platform
-import signal
 import subprocess
 import sys
 import tempfile
@@ -19,11 +18,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tfx_edge.devices.answer import existing, read_answer, signal_name
 from tfx_edge.devices.batches import read_outputs, save_in_chunks
 from tfx_edge.devices.measurement import ProcessRun
 from tfx_edge.devices.runner import processor
 from tfx_edge.devices.target import Batch, PairedRun, RunOptions, Target
-from tfx_edge.errors import DataError, DeviceError, EdgeError, ModelError
+from tfx_edge.errors import DeviceError
 
 RUNNER = (sys.executable, "-m", "tfx_edge.devices.runner")
 
@@ -75,7 +75,7 @@ def infer(
       DataError: a batch does not fit the model.
       DeviceError: a process crashed, hung, lost examples or answered nonsense.
     """
-    model = _existing(model_path)
+    model = existing(model_path)
     with tempfile.TemporaryDirectory(prefix="tfx-edge-") as workdir:
         for chunk in save_in_chunks(batches, Path(workdir)):
             outputs = [saved.path.with_suffix(".out.npz") for saved in chunk]
@@ -100,17 +100,9 @@ def fingerprint() -> str:
 
 
 def _time(job: str, models: Mapping[str, Path], options: RunOptions) -> dict[str, Any]:
-    paths = {role: _existing(path) for role, path in models.items()}
+    paths = {role: existing(path) for role, path in models.items()}
     with tempfile.TemporaryDirectory(prefix="tfx-edge-") as workdir:
-        request = {
-            "job": job,
-            **paths,
-            "num_threads": options.num_threads,
-            "kernel": options.kernel,
-            "runs": options.runs,
-            "warmup": options.warmup,
-            "max_seconds": options.seconds_of_running,
-        }
+        request = {"job": job, **paths, **options.to_request()}
         return _run(request, " and ".join(paths.values()), Path(workdir), options.timeout_s)
 
 
@@ -119,13 +111,6 @@ def _environment(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     if not isinstance(environment, dict):
         raise DeviceError(f"the device answered nonsense: it did not say what it is, but {environment!r}")
     return environment
-
-
-def _existing(model_path: str | os.PathLike[str]) -> str:
-    path = Path(model_path).resolve()
-    if not path.is_file():
-        raise ModelError(f"there is no model file at {path}")
-    return str(path)
 
 
 def _run(request: Mapping[str, Any], models: str, workdir: Path, timeout_s: float) -> dict[str, Any]:
@@ -152,28 +137,6 @@ def _run(request: Mapping[str, Any], models: str, workdir: Path, timeout_s: floa
         ) from None
     said = child.stderr.strip()[-1000:]
     if child.returncode < 0:
-        how = _signal(-child.returncode)
+        how = signal_name(-child.returncode)
         raise DeviceError(f"the interpreter crashed ({how}) while running {models}; it said: {said}")
-    try:
-        result = json.loads(result_path.read_text())
-    except (OSError, ValueError):
-        result = None
-    if not isinstance(result, dict):
-        raise DeviceError(
-            f"the runner of {models} answered nonsense or nothing and ended with exit code {child.returncode}; "
-            f"it said: {said}"
-        )
-    if "error" in result:
-        raise _ERRORS.get(result.get("error_type"), DeviceError)(result["error"])
-    return result
-
-
-_ERRORS: dict[Any, type[EdgeError]] = {"DataError": DataError, "ModelError": ModelError}
-
-
-def _signal(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
-    return f"{name}, as the kernel does when memory runs out" if number == signal.SIGKILL else name
+    return read_answer(result_path, f"the runner of {models}", child.returncode, said)

@@ -18,13 +18,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tfx_edge.devices.answer import existing, read_answer
 from tfx_edge.devices.batches import read_outputs, save_in_chunks
 from tfx_edge.devices.micro import installed
 from tfx_edge.devices.target import Batch, Target
-from tfx_edge.errors import DataError, DeviceError, EdgeError, ModelError
+from tfx_edge.errors import DeviceError
 
 RUNNER = (sys.executable, "-m", "tfx_edge.devices.micro")
-_ERRORS: dict[Any, type[EdgeError]] = {"DataError": DataError, "ModelError": ModelError}
 
 
 class Mcu(Target):
@@ -55,7 +55,7 @@ class Mcu(Target):
           DeviceError: the interpreter is not installed, crashed, hung or answered nonsense.
         """
         with tempfile.TemporaryDirectory(prefix="tfx-edge-") as folder:
-            answer = _ask({"job": "arena", "model": _existing(model)}, Path(folder), timeout_s)
+            answer = _ask({"job": "arena", "model": existing(model)}, Path(folder), timeout_s)
         arena, environment = answer.get("arena_bytes"), answer.get("environment")
         if not isinstance(arena, int) or arena <= 0 or not isinstance(environment, dict):
             raise DeviceError(f"the runner of {model} answered nonsense: {str(answer)[:200]}")
@@ -63,7 +63,7 @@ class Mcu(Target):
 
     def infer(self, model: Path, batches: Iterable[Batch], timeout_s: float) -> Iterator[dict[str, np.ndarray]]:
         """The outputs for batches of features, as `tfx_edge.devices.local.infer` gives them."""
-        path = _existing(model)
+        path = existing(model)
         with tempfile.TemporaryDirectory(prefix="tfx-edge-") as name:
             folder = Path(name)
             for chunk in save_in_chunks(batches, folder):
@@ -80,13 +80,6 @@ class Mcu(Target):
                 for saved, output in zip(chunk, outputs, strict=True):
                     yield read_outputs(output, names, saved.examples, path)
                     output.unlink()
-
-
-def _existing(model: Path) -> str:
-    path = Path(model).resolve()
-    if not path.is_file():
-        raise ModelError(f"there is no model file at {path}")
-    return str(path)
 
 
 def _ask(request: Mapping[str, Any], folder: Path, timeout_s: float) -> dict[str, Any]:
@@ -121,15 +114,4 @@ def _ask(request: Mapping[str, Any], folder: Path, timeout_s: float) -> dict[str
             f"TensorFlow Lite Micro crashed ({signal.strsignal(-code)}) on {request['model']}"
             f"{hint if code == -signal.SIGABRT else ''}; it said: {words or 'nothing'}"
         )
-    try:
-        answer = json.loads(result.read_text())
-    except (OSError, ValueError):
-        answer = None
-    if not isinstance(answer, dict):
-        raise DeviceError(
-            f"the runner of {request['model']} answered nonsense or nothing and ended with exit code {code}; "
-            f"it said: {words}"
-        )
-    if "error" in answer:
-        raise _ERRORS.get(answer.get("error_type"), DeviceError)(answer["error"])
-    return answer
+    return read_answer(result, f"the runner of {request['model']}", code, words)

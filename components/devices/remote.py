@@ -21,11 +21,12 @@ from typing import Any
 
 import numpy as np
 
+from tfx_edge.devices.answer import read_answer, signal_name
 from tfx_edge.devices.batches import read_outputs, save_in_chunks
 from tfx_edge.devices.measurement import ProcessRun
 from tfx_edge.devices.target import Batch, PairedRun, RunOptions, Target
 from tfx_edge.devices.workplace import Ended, Workplace, write_runner
-from tfx_edge.errors import DataError, DeviceError, EdgeError, ModelError
+from tfx_edge.errors import DeviceError, ModelError
 
 RUNNER = "runner.pyz"
 # The device ends a process that takes too long by itself; its word on that is waited for a little longer.
@@ -92,14 +93,7 @@ class Remote(Target):
                     yield read_outputs(results / name, answer.get("outputs", ()), saved.examples, f"{model}")
 
     def _time(self, job: str, models: Mapping[str, Path], options: RunOptions) -> dict[str, Any]:
-        request = {
-            "job": job,
-            "num_threads": options.num_threads,
-            "runs": options.runs,
-            "warmup": options.warmup,
-            "kernel": options.kernel,
-            "max_seconds": options.seconds_of_running,
-        }
+        request = {"job": job, **options.to_request()}
         with tempfile.TemporaryDirectory(prefix="tfx-edge-") as folder:
             return self._run(request, models, (), Path(folder, "out"), options.timeout_s)
 
@@ -138,22 +132,14 @@ class Remote(Target):
                 "connection is just slow"
             )
         if ended.code < 0:
-            raise DeviceError(f"{task}: the interpreter crashed ({_signal(-ended.code)}); it said: {ended.said}")
-        try:
-            answer = json.loads((results / "result.json").read_text())
-        except (OSError, ValueError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise DeviceError(
-                f"{task}: the runner answered nonsense or nothing and ended with exit code {ended.code}; "
-                f"it said: {ended.said}"
-            )
-        if "error" in answer:
-            message = str(answer["error"])
+            raise DeviceError(f"{task}: the interpreter crashed ({signal_name(-ended.code)}); it said: {ended.said}")
+
+        def describe(error: str) -> str:
             for role, name in names.items():
-                message = message.replace(name, str(models[role]))
-            raise _ERRORS.get(answer.get("error_type"), DeviceError)(f"{self._name}: {message}")
-        return answer
+                error = error.replace(name, str(models[role]))
+            return f"{self._name}: {error}"
+
+        return read_answer(results / "result.json", f"{task}: the runner", ended.code, ended.said, describe)
 
     def _execute(
         self,
@@ -184,19 +170,8 @@ class Remote(Target):
         return self._workplace
 
 
-_ERRORS: dict[Any, type[EdgeError]] = {"DataError": DataError, "ModelError": ModelError}
-
-
 def _digest(model: Path) -> str:
     try:
         return hashlib.sha256(model.read_bytes()).hexdigest()
     except OSError as error:
         raise ModelError(f"there is no model file to read at {model}: {error.strerror}") from error
-
-
-def _signal(number: int) -> str:
-    try:
-        name = signal.Signals(number).name
-    except ValueError:
-        name = f"signal {number}"
-    return f"{name}, as the kernel does when memory runs out" if number == signal.SIGKILL else name

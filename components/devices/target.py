@@ -51,6 +51,16 @@ class RunOptions:
             if seconds is not None and not seconds > 0:
                 raise ConfigError(f"{name} must be above 0, but it is {seconds:g}")
 
+    def to_request(self) -> dict[str, Any]:
+        """These options as `tfx_edge.devices.runner` takes them."""
+        return {
+            "num_threads": self.num_threads,
+            "kernel": self.kernel,
+            "runs": self.runs,
+            "warmup": self.warmup,
+            "max_seconds": self.seconds_of_running,
+        }
+
     @property
     def seconds_of_running(self) -> float:
         """Seconds that warm-up and timed invocations may take: ``max_seconds``, but at most half of ``timeout_s``."""
