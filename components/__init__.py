@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfx_edge.distiller.component import Distiller as Distiller
     from tfx_edge.edge_evaluator.component import EdgeEvaluator as EdgeEvaluator
     from tfx_edge.lite_converter.component import LiteConverter as LiteConverter
+    from tfx_edge.merger.component import Merger as Merger
     from tfx_edge.models.saving import save_trainable as save_trainable
     from tfx_edge.pruner.component import Pruner as Pruner
     from tfx_edge.quantizer.component import Quantizer as Quantizer
@@ -22,6 +23,7 @@ _EXPORTS = {
     "EdgeEvaluator": "tfx_edge.edge_evaluator.component",
     "EdgeReport": "tfx_edge.artifacts",
     "LiteConverter": "tfx_edge.lite_converter.component",
+    "Merger": "tfx_edge.merger.component",
     "Pruner": "tfx_edge.pruner.component",
     "Quantizer": "tfx_edge.quantizer.component",
     "save_trainable": "tfx_edge.models.saving",

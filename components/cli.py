@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from tfx_edge.arguments import positive
 from tfx_edge.errors import ConfigError, EdgeError
 
 PROG = "tfx-edge"
@@ -58,7 +59,9 @@ def _parser() -> argparse.ArgumentParser:
         help="log details, and show where errors arise",
     )
     parser = argparse.ArgumentParser(
-        prog=PROG, description="Looks into edge models and their history.", parents=[verbose]
+        prog=PROG,
+        description="Looks into edge models and their history, and brings pipelines to Kubeflow.",
+        parents=[verbose],
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
@@ -66,6 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("inspect", parents=[verbose], help="show what is inside a .tflite file")
     command.add_argument("file", type=Path, metavar="FILE.tflite")
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
+    command.add_argument("--layers", action="store_true", help="list the layers that a recipe's overrides can name")
+    command.add_argument(
+        "--model-metadata", action="store_true", help="print what the file tells apps: TFLite's model metadata, as JSON"
+    )
     command.set_defaults(run=_inspect)
 
     command = commands.add_parser("lineage", parents=[verbose], help="show what a .tflite file was made of, and how")
@@ -82,7 +89,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--metric", nargs="+", action="extend", default=[], help="figures to show (default: size, latency, quality)"
     )
-    command.add_argument("--last", type=_count, metavar="N", help="only the newest N evaluations")
+    command.add_argument("--last", type=positive, metavar="N", help="only the newest N evaluations")
     command.add_argument("--json", action="store_true", help="print JSON, with all figures, instead of text")
     command.add_argument("--plot", type=Path, metavar="FILE.svg", help="also draw the figures into this file")
     command.set_defaults(run=_history)
@@ -97,20 +104,44 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("-o", "--output", type=Path, default=Path("report.html"), metavar="PAGE.html")
     command.set_defaults(run=_report)
+
+    from tfx_edge.kubeflow import commands as kubeflow
+
+    kubeflow.register(commands, verbose)
     return parser
 
 
 def _inspect(options: argparse.Namespace) -> str:
+    if options.layers:
+        return _layers(options)
+    import json
+
+    if options.model_metadata:
+        from tfx_edge.model_metadata.metadata import read_metadata
+
+        return json.dumps(read_metadata(options.file), indent=2, ensure_ascii=False)
     from tfx_edge.lite.inspect import inspect
 
     model = inspect(options.file)
     if options.json:
-        import json
-
         return json.dumps(model.to_dict(), indent=2)
     from tfx_edge.report.inspection import to_text
 
     return to_text(model)
+
+
+def _layers(options: argparse.Namespace) -> str:
+    from tfx_edge.lite.layers import layers
+
+    found = layers(options.file)
+    if options.json:
+        import dataclasses
+        import json
+
+        return json.dumps([dataclasses.asdict(layer) for layer in found], indent=2)
+    from tfx_edge.report.inspection import layers_to_text
+
+    return layers_to_text(found)
 
 
 def _lineage(options: argparse.Namespace) -> str:
@@ -159,12 +190,6 @@ def _write(file: Path, text: str) -> int:
             f"cannot write {str(file)!r} ({error.strerror}); name a file in a folder that exists"
         ) from error
     return len(content)
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
-    return int(text)
 
 
 class _Version(argparse.Action):

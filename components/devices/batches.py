@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -32,18 +34,25 @@ class SavedBatch:
         """Saves a batch.
 
         Raises:
-          DataError: a feature is not an array of numbers with a row for each example.
+          DataError: a feature is not an array of numbers or byte strings with a row for each example.
         """
-        features = {name: np.asarray(values) for name, values in batch.items()}
+        features = {name: _plain(np.asarray(values)) for name, values in batch.items()}
         for name, values in features.items():
-            if values.dtype.kind not in "biuf" or values.ndim == 0:
+            if values.dtype.kind not in "biufS" or values.ndim == 0:
                 raise DataError(
                     f"feature {name!r} is of type {values.dtype} and shape {values.shape}, but a model takes numbers "
-                    "of shape (examples, ...); encode it in Transform, or choose features in the input function"
+                    "of shape (examples, ...) or byte strings; encode it in Transform, or choose features in the input "
+                    "function"
                 )
         np.savez(path, *features.values())
         examples = len(next(iter(features.values()), ()))
         return cls(path, tuple(features), examples, sum(values.nbytes for values in features.values()))
+
+
+def _plain(values: np.ndarray) -> np.ndarray:
+    """Byte strings as an array that needs no pickling; other values as they are."""
+    strings = values.dtype.kind == "O" and all(isinstance(value, bytes) for value in values.flat)
+    return values.astype(np.bytes_) if strings else values
 
 
 def save_in_chunks(batches: Iterable[Batch], folder: Path) -> Iterator[list[SavedBatch]]:
@@ -58,6 +67,34 @@ def save_in_chunks(batches: Iterable[Batch], folder: Path) -> Iterator[list[Save
             chunk = []
     if chunk:
         yield chunk
+
+
+def infer_in_chunks(
+    batches: Iterable[Batch], model: str, ask: Callable[[dict[str, Any], Path], Mapping[str, Any]]
+) -> Iterator[dict[str, np.ndarray]]:
+    """The outputs for each batch, from a runner that takes a request for each chunk.
+
+    Args:
+      batches: features by name, each of shape (examples, ...).
+      model: path of the model.
+      ask: runs a request in a process that may use the folder it is given, and returns the answer.
+
+    Raises:
+      DataError: a feature is not an array of numbers.
+      DeviceError: examples were lost, or an answer is nonsense.
+    """
+    with tempfile.TemporaryDirectory(prefix="tfx-edge-") as name:
+        folder = Path(name)
+        for chunk in save_in_chunks(batches, folder):
+            outputs = [saved.path.with_suffix(".out.npz") for saved in chunk]
+            jobs = [
+                {"input": {"file": str(saved.path), "names": saved.names}, "output": str(output)}
+                for saved, output in zip(chunk, outputs, strict=True)
+            ]
+            names = ask({"job": "infer", "model": model, "batches": jobs}, folder).get("outputs", ())
+            for saved, output in zip(chunk, outputs, strict=True):
+                yield read_outputs(output, names, saved.examples, model)
+                output.unlink()
 
 
 def read_outputs(path: Path, names: Sequence[str], examples: int, model: str) -> dict[str, np.ndarray]:

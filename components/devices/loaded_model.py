@@ -1,6 +1,6 @@
 """A .tflite file in the interpreter, fed and read by the names and real numbers that its author knows.
 
-Names are those of the signature ``serving_default``, or of the only signature, or of the tensors when there is none.
+Names are those of the signature ``serving_default``, else of the one on the main graph, or of the tensors without any.
 """
 
 from __future__ import annotations
@@ -35,37 +35,42 @@ class LoadedModel:
         Raises:
           ModelError: the file cannot be read, or holds operations that this interpreter lacks.
         """
+        self.path = path
+        self._num_threads = num_threads
+        self._kernel = kernel
+        self.interpreter = self._load()
+        self.inputs, self.outputs = self._details()
+        self._shapes = {name: tuple(details["shape"]) for name, details in self.inputs.items()}
+        self._keeps_variables = "ASSIGN_VARIABLE" in self._operators()
+
+    def _load(self) -> Any:
         from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
         resolvers = {"default": OpResolverType.AUTO, "builtin": OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES}
-        self.path = path
         try:
-            self.interpreter = Interpreter(
-                path, num_threads=num_threads, experimental_op_resolver_type=resolvers[kernel]
+            interpreter = Interpreter(
+                self.path, num_threads=self._num_threads, experimental_op_resolver_type=resolvers[self._kernel]
             )
-            self.interpreter.allocate_tensors()
+            interpreter.allocate_tensors()
         except (ValueError, RuntimeError) as error:
-            raise ModelError(f"the interpreter cannot load {path}: {error}") from error
-        self.inputs, self.outputs = self._details()
-        self._shapes = {name: tuple(details["shape"]) for name, details in self.inputs.items()}
+            raise ModelError(f"the interpreter cannot load {self.path}: {error}") from error
+        return interpreter
 
     def _details(self) -> tuple[dict[str, dict], dict[str, dict]]:
         inputs, outputs = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         signatures = list(self.interpreter.get_signature_list())
         if not signatures:
             return {d["name"]: d for d in inputs}, {d["name"]: d for d in outputs}
-        if SIGNATURE not in signatures and len(signatures) > 1:
-            raise ModelError(
-                f"{self.path} has the signatures {', '.join(signatures)}, so it is not clear which to run; "
-                f"convert with one signature, or name one {SIGNATURE!r}"
-            )
-        key = SIGNATURE if SIGNATURE in signatures else signatures[0]
-        runner = self.interpreter.get_signature_runner(key)
-        named_inputs, named_outputs = runner.get_input_details(), runner.get_output_details()
         main = {(d["index"], d["name"]) for d in inputs}
-        if {(d["index"], d["name"]) for d in named_inputs.values()} != main:
-            raise ModelError(f"the signature {key!r} of {self.path} is not its main graph; convert with one signature")
-        return named_inputs, named_outputs
+        for key in [SIGNATURE] if SIGNATURE in signatures else signatures:
+            runner = self.interpreter.get_signature_runner(key)
+            named_inputs = runner.get_input_details()
+            if {(d["index"], d["name"]) for d in named_inputs.values()} == main:
+                return named_inputs, runner.get_output_details()
+        raise ModelError(
+            f"the main graph of {self.path} is none of its signatures {', '.join(signatures)}; convert it with the one "
+            "to run first"
+        )
 
     @property
     def batch_size(self) -> int | None:
@@ -107,7 +112,14 @@ class LoadedModel:
         return ready
 
     def feed(self, inputs: Mapping[str, np.ndarray]) -> None:
-        """Sets the input tensors, resizing those whose shape differs, and clears the state of recurrent layers."""
+        """Sets the input tensors, resizing those whose shape differs, and clears what earlier examples left behind.
+
+        That is the state of recurrent layers. Variables are cleared by no call (LiteRT 2.3): a model that assigns some
+        gets a new interpreter.
+        """
+        if self._keeps_variables:
+            self.interpreter = self._load()
+            self._shapes = {name: tuple(details["shape"]) for name, details in self.inputs.items()}
         resized = [name for name, shape in self._shapes.items() if shape != inputs[name].shape]
         for name in resized:
             self.interpreter.resize_tensor_input(self.inputs[name]["index"], inputs[name].shape)
@@ -145,7 +157,8 @@ class LoadedModel:
         return {name: np.concatenate(values)[:examples] for name, values in parts.items()}
 
     def random_batch(self) -> dict[str, np.ndarray]:
-        """Inputs ready to feed: normal floats, any quantized integer, and 0 or 1 where integers are plain numbers.
+        """Inputs ready to feed: normal floats, any quantized integer, 0 or 1 where integers are plain numbers, and
+        empty strings.
 
         They are the same every time.
         """
@@ -158,6 +171,8 @@ class LoadedModel:
             elif _is_quantized(details):
                 limits = np.iinfo(dtype)
                 batch[name] = rng.integers(limits.min, limits.max, size=shape, dtype=dtype, endpoint=True)
+            elif dtype.kind == "S":
+                batch[name] = np.zeros(shape, dtype)
             else:
                 batch[name] = rng.integers(0, 2, size=shape).astype(dtype)
         return batch
@@ -165,8 +180,10 @@ class LoadedModel:
     @property
     def kernel(self) -> str:
         """``"xnnpack"`` when that delegate took over operations of this model, else ``"builtin"``."""
-        operations = {details["op_name"] for details in self.interpreter._get_ops_details()}
-        return "xnnpack" if "DELEGATE" in operations else "builtin"
+        return "xnnpack" if "DELEGATE" in self._operators() else "builtin"
+
+    def _operators(self) -> set[str]:
+        return {details["op_name"] for details in self.interpreter._get_ops_details()}
 
 
 def _fit(name: str, values: np.ndarray, details: Mapping[str, Any]) -> np.ndarray:
@@ -179,6 +196,13 @@ def _fit(name: str, values: np.ndarray, details: Mapping[str, Any]) -> np.ndarra
             f"holds examples of shape {_text(values.shape[1:])}; reshape the feature in the input function"
         )
     dtype = np.dtype(details["dtype"])
+    if (dtype.kind == "S") != (values.dtype.kind in "SO"):
+        raise DataError(
+            f"input {name!r} takes {'strings' if dtype.kind == 'S' else 'numbers'}, but the feature is of type "
+            f"{values.dtype}; give the model the feature that it was made for"
+        )
+    if dtype.kind == "S":
+        return values
     if _is_quantized(details):
         try:
             return quantize(values, dtype, *details["quantization"])
@@ -187,7 +211,7 @@ def _fit(name: str, values: np.ndarray, details: Mapping[str, Any]) -> np.ndarra
     if dtype.kind == "f":
         return values.astype(dtype)
     if dtype.kind not in "iub":
-        raise ModelError(f"input {name!r} is of type {dtype}, but only numbers can be fed; convert without it")
+        raise ModelError(f"input {name!r} is of type {dtype}, but numbers or strings are fed; convert without it")
     with np.errstate(invalid="ignore"):
         cast = values.astype(dtype)
     changed = int(np.sum(cast != values))

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfx_edge.devices.answer import existing, read_answer, signal_name
-from tfx_edge.devices.batches import read_outputs, save_in_chunks
+from tfx_edge.devices.batches import infer_in_chunks
 from tfx_edge.devices.measurement import ProcessRun
 from tfx_edge.devices.runner import processor
 from tfx_edge.devices.target import Batch, PairedRun, RunOptions, Target
@@ -76,22 +76,11 @@ def infer(
       DeviceError: a process crashed, hung, lost examples or answered nonsense.
     """
     model = existing(model_path)
-    with tempfile.TemporaryDirectory(prefix="tfx-edge-") as workdir:
-        for chunk in save_in_chunks(batches, Path(workdir)):
-            outputs = [saved.path.with_suffix(".out.npz") for saved in chunk]
-            request = {
-                "job": "infer",
-                "model": model,
-                "num_threads": 1,
-                "batches": [
-                    {"input": {"file": str(saved.path), "names": saved.names}, "output": str(output)}
-                    for saved, output in zip(chunk, outputs, strict=True)
-                ],
-            }
-            names = _run(request, model, Path(workdir), timeout_s).get("outputs", ())
-            for saved, output in zip(chunk, outputs, strict=True):
-                yield read_outputs(output, names, saved.examples, model)
-                output.unlink()
+
+    def ask(request: dict[str, Any], folder: Path) -> dict[str, Any]:
+        return _run({**request, "num_threads": 1}, model, folder, timeout_s)
+
+    yield from infer_in_chunks(batches, model, ask)
 
 
 def fingerprint() -> str:

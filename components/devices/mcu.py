@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfx_edge.devices.answer import existing, read_answer
-from tfx_edge.devices.batches import read_outputs, save_in_chunks
+from tfx_edge.devices.batches import infer_in_chunks
 from tfx_edge.devices.micro import installed
 from tfx_edge.devices.target import Batch, Target
 from tfx_edge.errors import DeviceError
@@ -63,23 +63,7 @@ class Mcu(Target):
 
     def infer(self, model: Path, batches: Iterable[Batch], timeout_s: float) -> Iterator[dict[str, np.ndarray]]:
         """The outputs for batches of features, as `tfx_edge.devices.local.infer` gives them."""
-        path = existing(model)
-        with tempfile.TemporaryDirectory(prefix="tfx-edge-") as name:
-            folder = Path(name)
-            for chunk in save_in_chunks(batches, folder):
-                outputs = [saved.path.with_suffix(".out.npz") for saved in chunk]
-                request = {
-                    "job": "infer",
-                    "model": path,
-                    "batches": [
-                        {"input": {"file": str(saved.path), "names": saved.names}, "output": str(output)}
-                        for saved, output in zip(chunk, outputs, strict=True)
-                    ],
-                }
-                names = _ask(request, folder, timeout_s).get("outputs", ())
-                for saved, output in zip(chunk, outputs, strict=True):
-                    yield read_outputs(output, names, saved.examples, path)
-                    output.unlink()
+        return infer_in_chunks(batches, existing(model), lambda request, folder: _ask(request, folder, timeout_s))
 
 
 def _ask(request: Mapping[str, Any], folder: Path, timeout_s: float) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from tfx_edge.edge_evaluator import beam
 from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
 from tfx_edge.gate import evaluation
 from tfx_edge.gate.own_metrics import HOOK, own_metrics
-from tfx_edge.models.training_types import Progress
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext
+from tfx_edge.training.types import Progress
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 

@@ -6,20 +6,21 @@ operators in float, a quantizer returns a model in which nothing was quantized. 
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from tfx_edge.errors import ConfigError
 from tfx_edge.lite.compute import OpGroup
 from tfx_edge.lite.flatbuffer import BITS
 from tfx_edge.lite.inspect import LiteModel
+from tfx_edge.lite.layers import layers
 from tfx_edge.lite.weights import WeightTensor
+from tfx_edge.quantization.recipe import CALIBRATED, Recipe
 
 Step = Mapping[str, Any]
 
-INTEGER_MODES = {"qat": "int8", "int8": "int8", "int16x8": "int16x8"}
-_WEIGHT_MODES = {"dynamic_int8": "int8", "int4_weights": "int4", "float16": "float16"}
+_WEIGHTS = {"dynamic_int8": "int8", "int4_weights": "int4", "int4_blockwise": "int4", "float16": "float16"}
 _LEAST_SHARE = 0.5  # operators without a quantized kernel keep float weights; a step that reached fewer did not do it
 _MODEL_TOLERANCE = 0.02
 _TENSOR_TOLERANCE = 0.1  # a kernel that is split on conversion, as an LSTM's is, may have uneven parts
@@ -57,21 +58,33 @@ def check_claims(model: LiteModel, steps: Sequence[Step]) -> Iterator[ContractCh
     names = [step["component"] for step in steps]
     last = _in_force(steps)
     quantizer, pruner, converter = (last.get(name) for name in ("Quantizer", "Pruner", "LiteConverter"))
-    if quantizer:
-        yield _quantized(model, quantizer)
-    if pruner:
-        yield _pruned(model, pruner, quantizer)
+    quantizing = _quantizing(last)
+    if quantizing:
+        yield _quantized(model, quantizing)
+    if pruner and (zeros := _recorded_zeros(pruner)) is not None:
+        yield _pruned(model, zeros, pruner, quantizer)
         yield savings(model)
     if converter and names[names.index("LiteConverter") :].count("Quantizer") == 0:
-        yield _converted(model, str(converter["recipe"].get("io_dtype", "float32")))
+        recipe = recipe_in(converter["recipe"])
+        yield _converted(model, recipe.io if recipe else "float32")
 
 
 def called_integer(steps: Sequence[Step]) -> str | None:
-    """The precision that a Quantizer among the steps promises for all operators; None if it promises none."""
-    quantizer = _in_force([step for step in steps if _readable(step)]).get("Quantizer")
-    if quantizer is None or (quantizer.get("result") or {}).get("float_layers"):
+    """The precision that the steps promise for all operators; None if it promises none."""
+    step = _quantizing(_in_force([step for step in steps if _readable(step)]))
+    if step is None or (step.get("result") or {}).get("float_layers"):
         return None
-    return INTEGER_MODES.get(str(quantizer["recipe"].get("mode")))
+    recipe = recipe_in(step["recipe"])
+    return recipe.precision if recipe and recipe.precisions == {recipe.precision} <= CALIBRATED else None
+
+
+def recipe_in(config: Mapping[str, Any] | None) -> Recipe | None:
+    """The recipe in a Quantizer's or a LiteConverter's configuration; None without one that is known here."""
+    recorded = (config or {}).get("recipe")
+    try:
+        return Recipe.parse(dict(recorded)) if isinstance(recorded, Mapping) else None
+    except ConfigError:
+        return None
 
 
 def savings(model: LiteModel) -> ContractCheck:
@@ -117,23 +130,47 @@ def _in_force(steps: Sequence[Step]) -> dict[str, Step]:
     return last
 
 
+def _quantizing(in_force: Mapping[str, Step]) -> Step | None:
+    """The step that chose the precision: a Quantizer, or else a LiteConverter with a recipe."""
+    converter = in_force.get("LiteConverter")
+    return in_force.get("Quantizer") or (converter if converter and converter["recipe"].get("recipe") else None)
+
+
 def _quantized(model: LiteModel, step: Step) -> ContractCheck:
-    mode = str(step["recipe"].get("mode"))
+    recipe = recipe_in(step["recipe"])
     floats = (step.get("result") or {}).get("float_layers")
-    found = {"mode": mode, "precision": model.precision}
-    if mode in INTEGER_MODES and not floats:
-        problem = _not_integer(model, INTEGER_MODES[mode])
-    elif mode in INTEGER_MODES:
+    found = {"recipe": step["recipe"].get("recipe"), "precision": model.precision}
+    if recipe is None:
+        reason = f"{step['component']} recorded an unknown recipe: {str(found['recipe'])[:100]}; quantize again"
+        return ContractCheck("claimed_quantization", False, reason, found)
+    if recipe.overrides and recipe.preset != "qat_int8":
+        problem = _unlike_recipe(model, recipe, (step.get("result") or {}).get("missed") or ())
+    elif recipe.precision == "float32":
+        problem = None
+    elif recipe.precision not in CALIBRATED:
+        problem = _too_few(model, _WEIGHTS[recipe.precision])
+    elif floats:
         problem = _too_few(model, "int8", least=1e-9)
-    elif mode in _WEIGHT_MODES:
-        problem = _too_few(model, _WEIGHT_MODES[mode])
     else:
-        problem = f"this mode is unknown here, which knows {', '.join([*INTEGER_MODES, *_WEIGHT_MODES])}"
+        problem = _not_integer(model, recipe.precision)
+    record = f"{step['component']} recorded recipe {recipe.preset!r}"
     if problem:
-        return ContractCheck("claimed_quantization", False, f"Quantizer recorded mode {mode!r}, but {problem}", found)
+        return ContractCheck("claimed_quantization", False, f"{record}, but {problem}", found)
     kept = f"; layers that it left in float, as it recorded: {listed(floats)}" if floats else ""
-    reason = f"Quantizer recorded mode {mode!r}, and the file is {model.precision!r}{kept}"
+    reason = f"{record}, and the file is {model.precision!r}{kept}"
     return ContractCheck("claimed_quantization", True, reason, found)
+
+
+def _unlike_recipe(model: LiteModel, recipe: Recipe, recorded: Iterable[str]) -> str | None:
+    """What a recipe with overrides asks of single layers and they are not, but for those recorded as missed."""
+    unlike = [
+        f"{layer} is {layer.precision}, not {wanted}"
+        for layer in layers(model.path)
+        if layer.precision != (wanted := recipe.precision_of(layer.name))
+        and (layer.elements or wanted in CALIBRATED)
+        and layer.name not in recorded
+    ]
+    return f"{listed(unlike, 3)}; quantize again, or correct the overrides" if unlike else None
 
 
 def _not_integer(model: LiteModel, precision: str) -> str | None:
@@ -154,7 +191,7 @@ def _too_few(model: LiteModel, dtype: str, least: float = _LEAST_SHARE) -> str |
     largest = sorted((w for w in model.weights if w.dtype != dtype), key=lambda w: -w.elements)
     others = listed((f"{w.name} {w.shape} in {w.dtype}" for w in largest), 3) or "the file has no weight at all"
     share = reached / elements if elements else 0.0
-    return f"{share:.0%} of the weights are {dtype}: {others}; quantize with another mode, or leave this step out"
+    return f"{share:.0%} of the weights are {dtype}: {others}; quantize with another recipe, or leave this step out"
 
 
 def computing_in_float(model: LiteModel) -> str:
@@ -172,29 +209,46 @@ def float_remedy(model: LiteModel) -> str:
         return (
             f"replace {listed(model.float_islands, 3)} by operators with an integer kernel, or move them off the model"
         )
-    return "quantize with mode 'int8' and calibration examples, or 'qat', or do not call the model integer"
+    return "quantize with recipe 'int8' and calibration examples, or 'qat_int8', or do not call the model integer"
 
 
 def _in_float(groups: Sequence[OpGroup], how: str) -> str:
     return f"{listed(groups)} {'computes' if len(groups) == 1 else 'compute'} in float{how}" if groups else ""
 
 
-def _pruned(model: LiteModel, step: Step, quantizer: Step | None) -> ContractCheck:
-    recipe, wanted = step["recipe"], step["recipe"].get("final_sparsity")
-    if not isinstance(wanted, (int, float)):
-        return ContractCheck("claimed_pruning", False, "Pruner recorded no final_sparsity; make the model again")
-    layers = _claimed_layers(recipe, step.get("result") or {})
-    sparse = [weight for weight in model.weights if weight.sparsity >= wanted - _TENSOR_TOLERANCE]
-    found = {"sparsity": model.sparsity, "sparse_tensors": len(sparse)}
-    record = f"Pruner recorded {wanted:.0%} zeros in {layers} layer{'s' * (layers != 1)}"
-    if model.sparsity >= wanted - _MODEL_TOLERANCE or len(sparse) >= max(layers, 1):
+def _recorded_zeros(step: Step) -> list[float] | None:
+    """The share of zeros of each layer that Pruner left some in, largest first; None where that was not its method."""
+    result = step.get("result") or {}
+    shares, layers = result.get("sparsity"), result.get("pruned")
+    if not isinstance(shares, Mapping) or not isinstance(layers, Sequence):
+        method = step["recipe"].get("method")
+        return None if isinstance(method, Mapping) and method.get("kind") == "structured" else []
+    known = [shares.get(layer) for layer in layers]
+    found = sorted((float(share) for share in known if isinstance(share, (int, float))), reverse=True)
+    return found or (None if layers == [] else [])
+
+
+def _pruned(model: LiteModel, zeros: Sequence[float], step: Step, quantizer: Step | None) -> ContractCheck:
+    if not zeros:
+        return ContractCheck("claimed_pruning", False, "Pruner recorded no sparsity; make the model again")
+    most, least, layers = zeros[0], zeros[-1], len(zeros)
+    shares = sorted((weight.sparsity for weight in model.weights), reverse=True)
+    reached = sum(
+        share >= wanted - min(_TENSOR_TOLERANCE, wanted / 2) for share, wanted in zip(shares, zeros, strict=False)
+    )
+    found = {"sparsity": model.sparsity, "sparse_tensors": reached}
+    asked = f"{most:.0%}" if f"{most:.0%}" == f"{least:.0%}" else f"{least:.0%} to {most:.0%}"
+    record = f"Pruner recorded {asked} zeros in {layers} layer{'s' * (layers != 1)}"
+    if model.sparsity >= most - min(_MODEL_TOLERANCE, most / 2) or reached == layers:
         reason = f"{record}, and {model.sparsity:.0%} of all weights are zero"
         return ContractCheck("claimed_pruning", True, reason, found)
     densest = sorted(model.weights, key=lambda weight: weight.sparsity)
     tensors = listed((f"{w.name} {w.shape} has {w.sparsity:.0%}" for w in densest), 3) or "the file has no weights"
     remedy = "leave Pruner out"
-    if quantizer and quantizer["recipe"].get("mode") == "qat" and not quantizer["recipe"].get("preserve_sparsity"):
-        remedy = "set preserve_sparsity in the Quantizer with mode 'qat' after it, which filled the zeros again"
+    recipe = recipe_in(quantizer and quantizer["recipe"])
+    kept = (quantizer or step)["recipe"].get("preserve") or ()
+    if recipe and recipe.preset == "qat_int8" and "sparsity" not in kept:
+        remedy = "let the Quantizer with recipe 'qat_int8' after it, which filled the zeros again, preserve 'sparsity'"
     elif quantizer is None:
         remedy = "let no step that trains come after Pruner, or leave it out"
     return ContractCheck(
@@ -205,26 +259,19 @@ def _pruned(model: LiteModel, step: Step, quantizer: Step | None) -> ContractChe
     )
 
 
-def _claimed_layers(recipe: Mapping[str, Any], result: Mapping[str, Any]) -> int:
-    shares = result.get("sparsity")
-    names = [str(name) for name in shares] if isinstance(shares, Mapping) else []
-    try:
-        return sum(1 for name in names if re.fullmatch(str(recipe.get("layers", ".*")), name))
-    except re.error:
-        return len(names)
-
-
 def _converted(model: LiteModel, io_dtype: str) -> ContractCheck:
     unlike = [
         info
         for info in (*model.inputs, *model.outputs)
-        if (info.dtype == "float32" if io_dtype != "float32" else info.scale is not None)
+        if (info.scale is not None and info.dtype != io_dtype) or (info.dtype == "float32" != io_dtype)
     ]
     found = [f"{info.name}: {info.dtype}" for info in (*model.inputs, *model.outputs)]
     if not unlike:
-        return ContractCheck("claimed_io", True, f"LiteConverter recorded io_dtype {io_dtype!r}, as it is", found)
+        return ContractCheck(
+            "claimed_io", True, f"LiteConverter recorded inputs and outputs of {io_dtype}, as they are", found
+        )
     tensors = listed(f"{info.name} is {info.dtype}" for info in unlike)
-    reason = f"LiteConverter recorded io_dtype {io_dtype!r}, but {tensors}; convert the model again"
+    reason = f"LiteConverter recorded inputs and outputs of {io_dtype}, but {tensors}; convert the model again"
     return ContractCheck("claimed_io", False, reason, found)
 
 

@@ -188,7 +188,7 @@ def _precision(model: LiteModel, wanted: str) -> ContractCheck:
     if model.precision == wanted:
         return ContractCheck("precision", True, f"the model is {wanted}", model.precision)
     weights = ", ".join(f"{size:,} bytes of {dtype}" for dtype, size in model.weight_bytes_by_dtype.items())
-    reason = f"the model is {model.precision} (constants: {weights}), not {wanted}; choose the Quantizer mode for it"
+    reason = f"the model is {model.precision} (constants: {weights}), not {wanted}; choose the Quantizer recipe for it"
     return ContractCheck("precision", False, reason, model.precision)
 
 
@@ -206,7 +206,7 @@ def _edges(rule: str, infos: Iterable[TensorInfo], allowed: Sequence[str]) -> Co
     others = [f"{name} is {dtype}" for name, dtype in found.items() if dtype not in allowed]
     if not others:
         return ContractCheck(rule, True, f"all are {' or '.join(allowed)}", found)
-    remedy = "quantize to another mode, or convert a quantization-aware model with another io_dtype"
+    remedy = "choose another io_dtype in the recipe of Quantizer or LiteConverter"
     return ContractCheck(rule, False, f"{listed(others)}, not {' or '.join(allowed)}; {remedy}", found)
 
 
@@ -219,7 +219,7 @@ def _weights(model: LiteModel, allowed: Sequence[str]) -> ContractCheck:
         f"{w.name} {w.shape}" for w in sorted(model.weights, key=lambda w: -w.size_bytes) if w.dtype not in allowed
     ]
     which = f" ({listed(tensors, 3)})" if tensors else " (biases, factors or shapes)"
-    reason = f"{listed(others)}{which}, not {' or '.join(allowed)}; choose another Quantizer mode, or allow the type"
+    reason = f"{listed(others)}{which}, not {' or '.join(allowed)}; choose another Quantizer recipe, or allow the type"
     return ContractCheck("weight_dtypes", False, reason, found)
 
 

@@ -20,8 +20,7 @@ from tfx_edge.gate.quality import Batches, Quality, QualityOptions, evaluate_qua
 from tfx_edge.gate.remedy import remedy
 from tfx_edge.gate.settings import GateSettings
 from tfx_edge.gate.thresholds import Thresholds
-
-SCHEMA_VERSION = 2
+from tfx_edge.report.document import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -151,7 +150,7 @@ def _quality(
         own=own,
         slices=settings.slices,
         min_slice_size=settings.min_slice_size,
-        confidence=settings.confidence,
+        confidence=settings.target_confidence,
         output=settings.output,
         scores=settings.scores,
         batch_size=settings.batch_size,

@@ -133,7 +133,7 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
                     list(_timed_limits(thresholds, case.metrics)),
                     options=config.run_options,
                     budget_s=case.settings.time_budget_s,
-                    confidence=case.settings.confidence,
+                    confidence=case.settings.target_confidence,
                     progress=lambda line: progress(f"{name}: {line}"),
                 )
                 environment = dict(measured.environment)

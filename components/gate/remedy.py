@@ -11,46 +11,57 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from tfx_edge.gate.claims import listed
+from tfx_edge.gate.claims import listed, recipe_in
+from tfx_edge.quantization.recipe import Recipe
 
 Check = Mapping[str, Any]
 
-_BITS_BY_MODE = {"dynamic_int8": 8, "int4_weights": 4}  # weights after it, from the cheapest recipe on
+_BITS_BY_PRESET = {"dynamic_int8": 8, "int4_weights": 4}  # weights after it, from the cheapest recipe on
 _NOTE = {"dynamic_int8": "or 'int8', of the same size", "int4_weights": "with activations in float"}
 _MILDER = {
-    "int4_weights": "Quantizer mode 'dynamic_int8' keeps 8 bits of each weight",
-    "dynamic_int8": "Quantizer mode 'float16' keeps nearly all of each weight, at twice the size",
-    "int8": "Quantizer mode 'qat' before LiteConverter learns to live with the rounding; 'int16x8' keeps finer "
+    "int4_weights": "Quantizer recipe 'dynamic_int8' keeps 8 bits of each weight",
+    "dynamic_int8": "Quantizer recipe 'float16' keeps nearly all of each weight, at twice the size",
+    "int8": "Quantizer recipe 'qat_int8' before LiteConverter learns to live with the rounding; 'int16x8' keeps finer "
     "activations, but is 25 times slower on x86",
-    "int16x8": "Quantizer mode 'dynamic_int8' keeps activations in float",
-    "qat": "train the Quantizer with mode 'qat' for more epochs, or use 'int16x8', which is 25 times slower on x86",
+    "int16x8": "Quantizer recipe 'dynamic_int8' keeps activations in float",
+    "qat_int8": "train the Quantizer with recipe 'qat_int8' for more epochs, or use 'int16x8', which is 25 times "
+    "slower on x86",
     "float16": "float16 weights lose next to nothing, so look at the float model: retrain it",
 }
 _FASTER = {
-    "float32": "Quantizer mode 'int8' computes in integers",
-    "float16 weights": "Quantizer mode 'int8' computes in integers; float16 weights are computed with in float",
-    "dynamic int8": "Quantizer mode 'int8' spares the activations the way between float and integers",
-    "int8 weights": "Quantizer mode 'int8' computes in integers; int8 weights alone are computed with in float",
-    "int4 weights": "Quantizer mode 'int8' computes in integers; int4 weights alone are computed with in float",
-    "int16x8": "Quantizer mode 'int8' is 25 times faster on x86 than int16x8",
+    "float32": "Quantizer recipe 'int8' computes in integers",
+    "float16 weights": "Quantizer recipe 'int8' computes in integers; float16 weights are computed with in float",
+    "dynamic int8": "Quantizer recipe 'int8' spares the activations the way between float and integers",
+    "int8 weights": "Quantizer recipe 'int8' computes in integers; int8 weights alone are computed with in float",
+    "int4 weights": "Quantizer recipe 'int8' computes in integers; int4 weights alone are computed with in float",
+    "int16x8": "Quantizer recipe 'int8' is 25 times faster on x86 than int16x8",
     "mixed": "make the whole model integer: operators in float cost conversions on both sides",
 }
 _CONTRACT = {
     "flex_ops": "replace {flex} by what TFLite's builtin operators can compute",
     "custom_ops": "replace {custom}, or name it in allow_custom if the target's runtime has it",
-    "float_islands": "replace {floats} by operators with an integer kernel, or quantize with mode 'int8' or 'qat'",
-    "claimed_quantization": "choose a Quantizer mode that the model's operators have kernels for, or leave it out",
-    "precision": "choose the Quantizer mode that gives the wanted precision",
+    "float_islands": "replace {floats} by operators with an integer kernel, or quantize with recipe 'int8' or "
+    "'qat_int8'",
+    "claimed_quantization": "choose a Quantizer recipe that the model's operators have kernels for, or leave it out",
+    "precision": "choose the Quantizer recipe that gives the wanted precision",
     "ops": "change the layers that become operators which the target lacks",
     "edge_json": "make the model with LiteConverter or Quantizer, and keep edge.json beside it",
     "sha256": "run the last step again: the file was changed after it was made",
-    "claimed_pruning": "set preserve_sparsity in the 'qat' Quantizer after Pruner, or leave Pruner out",
+    "claimed_pruning": "let a 'qat_int8' Quantizer after Pruner preserve 'sparsity', or leave Pruner out",
     "sparsity_min": "raise Pruner's final_sparsity; zeros save bytes only after gzip, and no time",
+}
+_PRUNE_LESS = {
+    "magnitude": "lower Pruner's final_sparsity from {final_sparsity}, prune with ranking 'global', or train it",
+    "clusters": "raise Pruner's number of clusters from {number}, or train it",
+    "structured": "lower Pruner's amount from {amount}, prune in more rounds, or train it",
 }
 _CONSEQUENCES = ("claimed_quantization", "precision")  # of operators in float, where there are any
 _SAMPLED = {"latency": "a longer time budget", "quality": "more evaluation examples"}
 _MOST_WIDTHS = 100  # an interval this much wider than its distance to the limit takes 10,000 times the samples
-_NARROWER = "distill into a narrower student (Distiller), in widths that are multiples of 8 or 16, XNNPACK's steps"
+_NARROWER = (
+    "remove channels (Pruner's method 'structured') or distill into a narrower student (Distiller), in widths that are "
+    "multiples of 8 or 16, XNNPACK's steps"
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,12 @@ class _Known:
                 recipe = step.get("recipe")
                 return recipe if isinstance(recipe, Mapping) else {}
         return None
+
+    @property
+    def quantization(self) -> Recipe | None:
+        """The recipe by which the model was quantized; None where it was not, or by one that is not known here."""
+        configs = (self.recipe(component) for component in ("Quantizer", "LiteConverter"))
+        return next((found for found in map(recipe_in, configs) if found), None)
 
 
 def remedy(
@@ -175,14 +192,12 @@ def _smaller(checks: Sequence[Check], known: _Known) -> str:
     else:
         limit = check["limit"]
     weights = known.inspection.get("weights") or ()
-    for mode, bits in _BITS_BY_MODE.items():
+    for preset, bits in _BITS_BY_PRESET.items():
         spared = sum(w["size_bytes"] - min(w["size_bytes"], math.ceil(w["elements"] * bits / 8)) for w in weights)
         if spared and size - spared <= limit:
-            return f"Quantizer mode '{mode}' ({_NOTE[mode]}) would spare about {spared:,} bytes, which is enough"
+            return f"Quantizer recipe '{preset}' ({_NOTE[preset]}) would spare about {spared:,} bytes, which is enough"
     if compressed and known.recipe("Pruner") is None:
-        return (
-            "Pruner with final_sparsity 0.5 before conversion (zeros compress); in a 'qat' Quantizer preserve_sparsity"
-        )
+        return "Pruner with final_sparsity 0.5 before conversion: zeros compress, and a 'qat_int8' Quantizer keeps them"
     quantized = any(w["quantized"] for w in weights)
     first = "" if quantized or not weights else "Quantizer alone is not enough; "
     return f"{first}{_NARROWER}"
@@ -190,10 +205,15 @@ def _smaller(checks: Sequence[Check], known: _Known) -> str:
 
 def _milder(checks: Sequence[Check], known: _Known) -> str:
     advice = []
-    pruner, quantizer = known.recipe("Pruner"), known.recipe("Quantizer")
+    pruner, recipe = known.recipe("Pruner"), known.quantization
     if pruner:
-        advice.append(f"lower Pruner's final_sparsity from {pruner.get('final_sparsity')}, or prune for more epochs")
-    milder = _MILDER.get(str((quantizer or {}).get("mode")))
+        method = pruner.get("method")
+        method = method if isinstance(method, Mapping) else {}
+        less = _PRUNE_LESS.get(str(method.get("kind")), _PRUNE_LESS["magnitude"])
+        advice.append(
+            f"{less.format(**{'final_sparsity': 0.5, 'number': 16, 'amount': 0.5, **method})}, for more epochs"
+        )
+    milder = recipe and _MILDER.get("qat_int8" if recipe.preset == "qat_int8" else recipe.precision)
     if milder:
         advice.append(milder)
     if not advice and known.recipe("Distiller") is not None:
@@ -216,8 +236,13 @@ def _faster(_: Sequence[Check], known: _Known) -> str:
         advice.append(
             f"{slowest['name']} takes {share:.0%} of the time on this machine, so start with the layers that become it"
         )
-    if known.recipe("Pruner") is not None:
-        advice.append("zeros give no speed")
+    pruner = known.recipe("Pruner")
+    if pruner is not None:
+        method = pruner.get("method")
+        structured = isinstance(method, Mapping) and method.get("kind") == "structured"
+        advice.append(
+            "raise Pruner's amount" if structured else "zeros give no speed: Pruner's method 'structured' does"
+        )
     return "; ".join(advice)
 
 
@@ -230,7 +255,7 @@ def _closer(_: Sequence[Check], known: _Known) -> str:
 
 def _leaner(_: Sequence[Check], known: _Known) -> str:
     if known.precision in _FASTER and known.precision != "int16x8":
-        return "Quantizer mode 'int8' takes a quarter of the memory for activations"
+        return "Quantizer recipe 'int8' takes a quarter of the memory for activations"
     return f"narrow the first layers, whose activations are the largest, or {_NARROWER}"
 
 

@@ -31,7 +31,8 @@ class GateSettings(Config):
       min_slice_size: slices with fewer examples are reported and not judged.
       output: the output to score; needed when the model has several.
       scores: whether that output holds logits or probabilities; ``"auto"`` looks for a softmax or sigmoid.
-      confidence: the probability with which each bound must be known to hold.
+      confidence: the probability with which each bound must be known to hold; policy ``"any"`` divides the error among
+        the targets, since each is another chance to pass.
       time_budget_s: seconds of timing for each model on each target; a few processes always run.
       batch_size: examples read at a time.
       batch_timeout_s: seconds that scoring one of these may take.
@@ -105,6 +106,12 @@ class GateSettings(Config):
     def bounds_on(self, target: str, metrics: Mapping[str, Metric]) -> Thresholds:
         """The bounds that hold on a target: the general ones, and instead of each the target's own where it has one."""
         return Thresholds.parse(self.thresholds | self.targets[target].thresholds, metrics)
+
+    @property
+    def target_confidence(self) -> float:
+        """The confidence of the bounds on each target: where any of them is enough, they share the error."""
+        chances = len(self.targets) if self.policy == "any" else 1
+        return 1 - (1 - self.confidence) / chances
 
     @property
     def relative(self) -> list[str]:

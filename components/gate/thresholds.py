@@ -119,6 +119,9 @@ def _problem(metric: Metric, kind: str, limit: float) -> str | None:
         return f"must be at least {metric.low:g}, the least value that {metric.name} can have"
     if kind in ("min", "max", "max_drop") and limit > metric.high:
         return f"must be at most {metric.high:g}, the greatest value that {metric.name} can have"
+    widest = {"min": metric.low, "max": metric.high, "max_drop": metric.high - metric.low}.get(kind)
+    if limit == widest:
+        return f"would bless every model, since no {metric.name} breaks it; give a limit that some would"
     return None
 
 

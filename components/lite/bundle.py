@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ SCHEMA_VERSION = 1
 
 
 def write_bundle(
-    model_uri: str | Path, content: bytes, steps: list[dict[str, Any]], parent_uri: str, parent_sha256: str | None
+    model_uri: str | Path,
+    content: bytes,
+    steps: list[dict[str, Any]],
+    parent_uri: str,
+    parent_sha256: str | None,
+    documents: Mapping[str, Any] | None = None,
 ) -> inspection.LiteModel:
     """Writes ``Format-Serving/tflite`` and ``Format-Serving/edge.json``.
 
@@ -24,6 +30,7 @@ def write_bundle(
       steps: every step from Trainer's model on, oldest first, this one included.
       parent_uri: the Model artifact that this one was made of.
       parent_sha256: the digest of its model file, where it has one.
+      documents: what else is written beside them: JSON values by the name of the file.
 
     Returns:
       What the written file holds.
@@ -47,7 +54,8 @@ def write_bundle(
         "parent_sha256": parent_sha256,
         "versions": versions(),
     }
-    path.with_name("edge.json").write_text(json.dumps(document, indent=2, sort_keys=True))
+    for name, value in {**(documents or {}), "edge.json": document}.items():
+        path.with_name(name).write_text(json.dumps(value, indent=2, sort_keys=True))
     return model
 
 

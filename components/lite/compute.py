@@ -114,8 +114,10 @@ def precision(model: RawModel, weights: Iterable[WeightTensor]) -> str:
     "int8x4"). Without: "float32" if no weight is compressed; "dynamic int8" for hybrid 8-bit operators; "int4 weights",
     "float16 weights", "int8 weights" for one kind of compressed weight; "mixed" if there are several kinds, or float32
     weights of 1,024 elements or more beside them (smaller ones are commonly left in float). "other" if nothing computes
-    with real numbers at all. Variable tensors (the state of an LSTM) are not counted as activations.
+    with real numbers at all. Variable tensors (the state of an LSTM) are not counted as activations; a table whose rows
+    GATHER passes on may be of the activations' dtype instead of the weights'.
     """
+    weights = list(weights)
     kinds, activations = set(), set()
     for graph in model.subgraphs:
         for op in graph.ops:
@@ -125,12 +127,16 @@ def precision(model: RawModel, weights: Iterable[WeightTensor]) -> str:
                 touched = (graph.tensors[index] for index in (*op.inputs, *op.outputs) if index >= 0)
                 activations |= {t.dtype for t in touched if t.quantized and not t.constant and not t.variable}
     if INTEGER in kinds:
-        stored = {weight.dtype for weight in weights} or activations
+        rows = {
+            graph.tensors[op.inputs[0]].name for graph in model.subgraphs for op in graph.ops if op.name == "GATHER"
+        }
+        passed_on = {weight for weight in weights if weight.name in rows and weight.dtype in activations}
+        stored = {weight.dtype for weight in weights if weight not in passed_on} or activations
         if kinds & {FLOAT, HYBRID} or len(activations) != 1 or len(stored) != 1:
             return "mixed"
         (activation,), (weight_type,) = activations, stored
         return activation if weight_type == activation else f"{activation}x{BITS[weight_type]}"
-    return _float_label(kinds, list(weights))
+    return _float_label(kinds, weights)
 
 
 def _float_label(kinds: set[str], weights: list[WeightTensor]) -> str:

@@ -45,6 +45,11 @@ class WeightTensor:
         return self.zeros / self.elements if self.elements else 0.0
 
 
+def is_weight(tensor: RawTensor, op: str) -> bool:
+    """Whether a tensor that an operator reads is its weight, by the rule of ``weight_tensors``."""
+    return op not in _ELEMENTWISE | CONTROL_FLOW and _weight_like(tensor)
+
+
 def constant_bytes(model: RawModel) -> dict[str, int]:
     """Bytes of all constant tensors by dtype, the largest first: weights, biases and shapes.
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from tfx import types
 from tfx.dsl.components.base import executor_spec
-from tfx.orchestration import data_types
-from tfx.types.component_spec import ComponentSpec
+from tfx.types import standard_artifacts
+from tfx.types.component_spec import ChannelParameter, ComponentSpec
 
 from tfx_edge.lite_converter import executor
 from tfx_edge.lite_converter.spec import LiteConverterConfig
@@ -17,29 +14,24 @@ from tfx_edge.stages import component
 class LiteConverterSpec(ComponentSpec):
     """Inputs, outputs and properties of LiteConverter."""
 
-    PARAMETERS = component.PARAMETERS
-    INPUTS = component.MODEL_INPUT
+    PARAMETERS = component.PARAMETERS | component.USER_PARAMETERS
+    INPUTS = {
+        **component.MODEL_INPUT,
+        **component.EXAMPLES_INPUTS,
+        "examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
+    }
     OUTPUTS = component.MODEL_OUTPUT
 
 
-class LiteConverter(component.EdgeComponent):
+class LiteConverter(component.LearningComponent):
     """Turns a trainable model into a ``.tflite`` with ``edge.json`` beside it.
 
-    Args:
-      model: Trainer's model, or that of a trainable stage.
-      config: a `LiteConverterConfig`, a dict of its fields, or a RuntimeParameter holding its JSON.
-
-    Raises:
-      ConfigError: the configuration cannot work.
+    ``model`` is Trainer's, or that of a trainable stage; ``config`` a `LiteConverterConfig`. With ``transform_graph``
+    the ``.tflite`` takes raw features and computes what Transform made of them. ``examples`` are what the ``.tflite``
+    takes, so raw ones then; they are read by ``schema`` (of transformed ones: Transform's ``post_transform_schema``),
+    compared on, and needed by a recipe that is calibrated. The other arguments are those of every `LearningComponent`.
     """
 
     SPEC_CLASS = LiteConverterSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
     CONFIG_CLASS = LiteConverterConfig
-
-    def __init__(
-        self,
-        model: types.BaseChannel,
-        config: LiteConverterConfig | dict[str, Any] | data_types.RuntimeParameter | None = None,
-    ) -> None:
-        super().__init__(config, {"model": model})

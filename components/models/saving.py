@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfx_edge.models import layout
+from tfx_edge.models.features import select_features
 
 if TYPE_CHECKING:
     import keras
@@ -83,7 +84,7 @@ def save_serving(
     for size in fixed_batches:
         signatures[fixed_batch_signature(size)] = _serving_function(model, size, names)
     module = tf.Module()
-    module.variables_of_model = model.variables
+    module.variables_of_model = [*model.variables, *recurrent_states(model)]
     tf.saved_model.save(module, str(directory), signatures=signatures)
 
 
@@ -107,6 +108,18 @@ def _serving_function(model: tf_keras.Model, batch_size: int | None, output_name
     return serve
 
 
+def recurrent_states(model: keras.Model | tf_keras.Model) -> list[Any]:
+    """The variables in which recurrent layers made with ``stateful=True`` keep their state from call to call.
+
+    tf_keras does not count them among the model's variables; Keras 3 does.
+    """
+    import tensorflow as tf
+
+    layers = (layer for layer in getattr(model, "submodules", ()) if getattr(layer, "stateful", False))
+    states = tf.nest.flatten([getattr(layer, "states", None) for layer in layers])
+    return [state for state in states if isinstance(state, tf.Variable)]
+
+
 def model_input_names(model: keras.Model | tf_keras.Model) -> list[str]:
     """Names of the model's inputs, in the order of ``model.inputs``."""
     if hasattr(model, "input_names"):
@@ -119,6 +132,20 @@ def pack_inputs(model: keras.Model | tf_keras.Model, tensors: Sequence[Any]) -> 
     import tensorflow as tf
 
     return tf.nest.pack_sequence_as(model.input, list(tensors))
+
+
+def pack_features(model: keras.Model | tf_keras.Model, features: Mapping[str, Any]) -> Any:
+    """Picks the model's inputs out of features by name, and arranges them likewise.
+
+    Raises:
+      DataError: an input has no feature of its name.
+    """
+    return pack_inputs(model, list(select_features(features, model_input_names(model)).values()))
+
+
+def symbolic_outputs(model: tf_keras.Model) -> dict[str, Any]:
+    """The tensors that the graph of a Functional or Sequential model gives, by the names of the outputs."""
+    return named_outputs(model.output, model.output_names)
 
 
 def named_outputs(outputs: Any, names: Sequence[str]) -> dict[str, Any]:

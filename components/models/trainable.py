@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfx_edge.bridge import bridge
 from tfx_edge.errors import ModelError, UserCodeError
-from tfx_edge.models import bridge, features, layout, saving
+from tfx_edge.models import features, layout, saving
+from tfx_edge.models.random_inputs import random_batch
 
 if TYPE_CHECKING:
     import tf_keras
 
 Batches = Iterable[dict[str, np.ndarray]]
 
+_EXAMPLES = 8
 SAVE_HINT = (
     "call tfx_edge.save_trainable(model, fn_args) in the Trainer's run_fn, "
     "or define build_model_fn(fn_args) in the module file"
@@ -57,10 +60,8 @@ def load_trainable(
             return tf_keras.models.load_model(path, compile=False)
         original = bridge.load_keras3(path)
         model = bridge.to_tf_keras(original)
-        inputs = saving.model_input_names(model)
-        bridge.verify_equivalent(
-            original, model, [_packed(model, inputs, batch) for batch in samples or [_noise(model)]]
-        )
+        batches = samples or [random_batch(model, _EXAMPLES, seed=0)]
+        bridge.verify_equivalent(original, model, [saving.pack_features(model, batch) for batch in batches])
         return model
     if (layout.serving_dir(model_uri) / "keras_metadata.pb").is_file():
         return _from_saved_model(layout.serving_dir(model_uri))
@@ -69,21 +70,6 @@ def load_trainable(
             f"{model_uri} went through quantization-aware training and can only be converted: put this step before it"
         )
     raise ModelError(f"{model_uri} holds no trainable model (no Format-Keras/model.keras): {SAVE_HINT}")
-
-
-def _noise(model: tf_keras.Model) -> dict[str, np.ndarray]:
-    """A batch of random inputs, for stages that see no examples; integers are 0 or 1."""
-    generator = np.random.default_rng(0)
-    batch = {}
-    for name, tensor in zip(saving.model_input_names(model), model.inputs, strict=True):
-        shape = [8, *(size or 8 for size in tensor.shape[1:])]
-        noise = generator.normal(size=shape) if tensor.dtype.is_floating else generator.integers(0, 2, shape)
-        batch[name] = noise.astype(tensor.dtype.as_numpy_dtype)
-    return batch
-
-
-def _packed(model: tf_keras.Model, inputs: list[str], batch: dict[str, np.ndarray]) -> Any:
-    return saving.pack_inputs(model, list(features.select_features(batch, inputs).values()))
 
 
 def _from_saved_model(directory: Path) -> tf_keras.Model:
@@ -209,7 +195,6 @@ class TensorSignature:
     """
 
     def __init__(self, loaded: Any) -> None:
-        self.loaded = loaded
         self.function = loaded.signatures["serving_default"]
         self.specs = dict(self.function.structured_input_signature[1])
         self.variables = list(getattr(loaded, "variables", None) or self.function.variables)
@@ -218,12 +203,6 @@ class TensorSignature:
     def takes_strings(self) -> bool:
         """Whether it parses serialized ``tf.Example`` strings, which needs Flex ops on a device (tfx issue 94)."""
         return any(spec.dtype.name == "string" for spec in self.specs.values())
-
-
-def tensor_signature(directory: Path) -> TensorSignature | None:
-    """The signature of a SavedModel that takes tensors, or None when there is no SavedModel or it takes strings."""
-    signature = serving_signature(directory)
-    return None if signature is None or signature.takes_strings else signature
 
 
 def serving_signature(directory: Path) -> TensorSignature | None:

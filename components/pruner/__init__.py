@@ -1,1 +1,1 @@
-"""Pruner: zeroes the weights that matter least."""
+"""Pruner: takes out of a model what matters least."""

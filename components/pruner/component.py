@@ -19,7 +19,7 @@ class PrunerSpec(ComponentSpec):
 
 
 class Pruner(component.LearningComponent):
-    """Zeroes the smallest weights step by step while training goes on: magnitude pruning, stripped.
+    """Makes a model smaller and trains it: zeroes weights, lets them share values, or removes whole channels.
 
     ``model`` is Trainer's, or that of another trainable stage; ``config`` a `PrunerConfig`. The other arguments are
     those of every `LearningComponent`.

@@ -8,7 +8,6 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ComponentSpec
 
 from tfx_edge.errors import ConfigError
-from tfx_edge.lite.quantize import CALIBRATED
 from tfx_edge.quantizer import executor
 from tfx_edge.quantizer.spec import QuantizerConfig
 from tfx_edge.stages import component
@@ -29,8 +28,8 @@ class QuantizerSpec(ComponentSpec):
 class Quantizer(component.LearningComponent):
     """Fewer bits: quantization-aware training before LiteConverter, or post-training quantization after it.
 
-    ``model`` is a trainable stage for mode ``qat``, a lite stage for the post-training modes; ``config`` a
-    `QuantizerConfig`. Modes that learn nothing need no ``examples``. The other arguments are those of every
+    ``model`` is a trainable stage for recipe ``qat_int8``, a lite stage for the others; ``config`` a `QuantizerConfig`.
+    Recipes that learn nothing need no ``examples``. The other arguments are those of every
     `LearningComponent`.
     """
 
@@ -40,8 +39,9 @@ class Quantizer(component.LearningComponent):
 
     @classmethod
     def check(cls, config: QuantizerConfig, channels: dict[str, types.BaseChannel | None]) -> None:
-        """Raises ConfigError when the mode learns from examples and there are none."""
-        if channels["examples"] is None and (config.mode == "qat" or config.mode in CALIBRATED):
+        """Raises ConfigError when the recipe learns from examples and there are none."""
+        if channels["examples"] is None and config.learns:
             raise ConfigError(
-                f"Quantizer: mode {config.mode!r} needs examples: pass examples and transform_graph or schema"
+                f"Quantizer: recipe {config.recipe.preset!r} needs examples: pass examples and "
+                "transform_graph or schema"
             )

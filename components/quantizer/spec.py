@@ -4,41 +4,50 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from tfx_edge.lite.quantize import CALIBRATED
-from tfx_edge.models.training_types import FitConfig
-
-Mode = Literal["qat", "float16", "dynamic_int8", "int8", "int16x8", "int4_weights"]
+from tfx_edge.gate.quality_metrics import QUALITY_METRICS
+from tfx_edge.quantization.recipe import Recipe
+from tfx_edge.recovery.settings import RecoveryConfig
+from tfx_edge.training.types import FitConfig
 
 
 class QuantizerConfig(FitConfig):
     """Which precision, and how it is reached.
 
     Attributes:
-      mode: ``qat`` trains a trainable model quantization-aware, before LiteConverter; the others quantize a ``.tflite``
-        after it.
-      preserve_sparsity: in ``qat``, keep zero weights at zero.
-      calibration_examples: examples of the training split that ``int8`` and ``int16x8`` are calibrated on.
+      recipe: ``qat_int8`` trains a trainable model quantization-aware, before LiteConverter; the others quantize a
+        ``.tflite`` after it.
+      recovery: how to win back what quantizing after training costs; None takes it as it comes.
+      preserve: with ``qat_int8``, what a Pruner left in the weights and training must keep, where it is there.
     """
 
-    mode: Mode
-    preserve_sparsity: bool = False
-    calibration_examples: int = Field(default=200, ge=1)
+    recipe: Recipe
+    recovery: RecoveryConfig | None = None
+    preserve: tuple[Literal["sparsity", "clusters"], ...] = ("sparsity", "clusters")
+
+    @property
+    def trains(self) -> bool:
+        """Whether the model is trained."""
+        return self.recipe.preset == "qat_int8"
+
+    @property
+    def learns(self) -> bool:
+        """Whether examples are needed."""
+        return self.trains or self.recipe.calibrated or self.recovery is not None
 
     @model_validator(mode="after")
     def _fits_together(self) -> QuantizerConfig:
-        training = {"epochs", "batch_size", "learning_rate", "seed", "preserve_sparsity"} & self.model_fields_set
-        if self.mode != "qat" and training and not self.is_default(training):
-            raise ValueError(
-                f"{', '.join(sorted(training))} belong to mode 'qat', not to {self.mode!r}: leave them out"
-            )
-        if self.mode not in CALIBRATED and not self.is_default({"calibration_examples"}):
-            raise ValueError(
-                f"calibration_examples belongs to modes int8 and int16x8, not to {self.mode!r}: leave it out"
-            )
+        preset = self.recipe.preset
+        if preset == "float32" and not self.recipe.overrides:
+            raise ValueError("recipe 'float32' quantizes nothing: leave the Quantizer out")
+        metric = self.recovery and self.recovery.metric
+        if metric and metric not in QUALITY_METRICS:
+            raise ValueError(f"recovery.metric {metric!r} is none of {', '.join(QUALITY_METRICS)}")
+        if self.trains and self.recovery:
+            raise ValueError("recovery works after training: leave it out with recipe 'qat_int8'")
+        given = self.model_fields_set - {"recipe", "recovery"}
+        wrong = sorted(name for name in given if getattr(self, name) != type(self).model_fields[name].default)
+        if wrong and not self.trains:
+            raise ValueError(f"{', '.join(wrong)} belong to recipe 'qat_int8', not to {preset!r}: leave them out")
         return self
-
-    def is_default(self, names: set[str]) -> bool:
-        """Whether the named fields have their default values."""
-        return all(getattr(self, name) == type(self).model_fields[name].default for name in names)

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tfx_edge.lite.inspect import LiteModel, TensorInfo
+from tfx_edge.lite.layers import Layer
 from tfx_edge.lite.weights import WeightTensor
 
 WIDTH = 100
@@ -16,8 +17,19 @@ WIDTH = 100
 
 def to_text(model: LiteModel) -> str:
     """The whole inspection as tables of at most 100 columns, without colours. Long names are folded, never cut."""
+    return _printed(_tables(model))
+
+
+def layers_to_text(layers: Iterable[Layer]) -> str:
+    """The layers as one table of at most 100 columns, as `to_text` prints."""
+    columns = ("operator", "computes in", "weights", "layer")
+    rows = [(layer.op, layer.precision, f"{layer.elements:,}" if layer.weights else "", layer.name) for layer in layers]
+    return _printed([_table(columns, rows)])
+
+
+def _printed(tables: Iterable[Table]) -> str:
     console = Console(file=io.StringIO(), width=WIDTH, color_system=None, markup=False, highlight=False, emoji=False)
-    for table in _tables(model):
+    for table in tables:
         console.print(table)
         console.print()
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
@@ -64,7 +76,7 @@ def _summary(model: LiteModel) -> list[tuple[str, str]]:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), show_header=bool(columns))
     for column in columns:
-        right = column in {"count", "bytes", "scale", "zero point"}
+        right = column in {"count", "bytes", "scale", "zero point", "weights"}
         table.add_column(column, justify="right" if right else "left", overflow="fold")
     for row in rows or [["none", *[""] * (len(columns) - 1)]]:
         table.add_row(*map(printable, row))

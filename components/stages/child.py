@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,9 @@ class Request:
       inputs: uris of the input artifacts by key.
       outputs: uris of the output artifacts by key.
       properties: execution properties.
-      fn_args: keyword arguments of `tfx_edge.stages.fn_args.FnArgs`; empty without examples.
-      payload_format: how the examples are written, by the name that TFX gives it.
+      fn_args: keyword arguments of `tfx_edge.stages.fn_args.FnArgs`.
+      payload_format: how the examples are written, by the name that TFX gives it; empty without examples.
+      state_dir: a folder that the next execution of the same node finds again, or empty where there is none.
     """
 
     component: str
@@ -45,6 +47,7 @@ class Request:
     properties: dict[str, Any]
     fn_args: dict[str, Any] = dataclasses.field(default_factory=dict)
     payload_format: str = ""
+    state_dir: str = ""
 
 
 def run(work: str, request: Request) -> dict[str, Any]:
@@ -68,7 +71,13 @@ def run(work: str, request: Request) -> dict[str, Any]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
         process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace", env=environment
+            command,
+            stdin=subprocess.PIPE,  # never written to: it ends with this process, and then so does the child
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            env=environment,
         )
         last_words = collections.deque[str](maxlen=15)
         assert process.stdout is not None
@@ -100,6 +109,7 @@ def _ending(status: int) -> str:
 
 
 def _main(work: str, request_file: str, result_file: str) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     request = Request(**json.loads(Path(request_file).read_text()))
     module, name = work.split(":")
     try:
@@ -109,6 +119,13 @@ def _main(work: str, request_file: str, result_file: str) -> None:
     temporary = Path(result_file).with_suffix(".part")
     temporary.write_text(json.dumps(result))
     temporary.replace(result_file)
+
+
+def _end_with_parent() -> None:
+    """Ends the process when the one that started it dies: nobody would take the result, and the next run may begin."""
+    while os.read(0, 1):
+        pass
+    os._exit(1)
 
 
 def _report(line: str) -> None:

@@ -110,6 +110,7 @@ class LearningComponent(EdgeComponent):
         ``input_fn``.
       module_path: the same as a dotted module name; give one of the two.
       custom_config: reaches the module as ``fn_args.custom_config``.
+      further: inputs that only some components have.
 
     Raises:
       ConfigError: the configuration cannot work.
@@ -127,8 +128,10 @@ class LearningComponent(EdgeComponent):
         module_file: str | None = None,
         module_path: str | None = None,
         custom_config: dict[str, Any] | None = None,
+        **further: types.BaseChannel | None,
     ) -> None:
         if examples is None and not self.SPEC_CLASS.INPUTS["examples"].optional:
             raise ConfigError(f"{type(self).__name__}: examples is None: pass Transform's or an ExampleGen's examples")
         channels = {"model": model, "examples": examples, "schema": schema, "transform_graph": transform_graph}
+        channels |= further
         super().__init__(config, channels, label_key, module_file, module_path, custom_config)

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import tensorflow as tf
     import tf_keras
 
+    from tfx_edge.training.data import TrainingData
+
 SAMPLE_EXAMPLES = 64
 
 
@@ -151,7 +153,7 @@ class StageContext:
         self, model: tf_keras.Model, classes: tf_keras.Model, batches: tf.data.Dataset, learning_rate: float
     ) -> None:
         """Compiles with the module's ``compile_fn``, or for class labels."""
-        from tfx_edge.models.training import compile_for_labels
+        from tfx_edge.training.training import compile_for_labels
 
         compile_fn = self.user_code.get("compile_fn")
         if compile_fn:
@@ -159,10 +161,8 @@ class StageContext:
         else:
             compile_for_labels(model, batches.element_spec[1], learning_rate, classes)
 
-    def training_data(
-        self, names: list[str], batch_size: int, seed: int
-    ) -> tuple[tf.data.Dataset, tf.data.Dataset | None, int]:
-        """Shuffled training batches, eval batches (None when there are none) and the steps in one pass.
+    def training_data(self, names: list[str], batch_size: int, seed: int) -> TrainingData:
+        """Both splits in batches for training. The training split is read once and kept in memory.
 
         Args:
           names: the model's inputs; each batch is a dict of exactly these.
@@ -173,19 +173,21 @@ class StageContext:
           DataError: the training split is empty, or an input has no feature.
         """
         from tfx_edge.models.features import select_features
+        from tfx_edge.training.data import TrainingData
 
         def pick(features: Any, labels: Any) -> Any:
             return select_features(features, names), labels
 
         train, evaluation = (self.dataset(split, batch_size) for split in ("train", "eval"))
-        train = train.map(pick).cache() if train else None
+        # An input_fn may batch otherwise.
+        train = train.map(pick).rebatch(batch_size).cache() if train else None
         steps = sum(1 for _ in train or ())
         if not train or not steps:
             raise DataError("the training split has no examples: nothing can be trained on it")
         evaluation = evaluation.map(pick).cache() if evaluation else None
         if not any(True for _ in evaluation or ()):
             evaluation = None
-        return train.unbatch().shuffle(10_000, seed=seed).batch(batch_size), evaluation, steps
+        return TrainingData(train, evaluation, steps, batch_size, seed)
 
     def steps(self, component: str, recipe: dict[str, Any], result: dict[str, Any]) -> list[dict[str, Any]]:
         """The input model's steps with this one at the end."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 from tfx.components.util import examples_utils
@@ -11,8 +13,11 @@ from tfx.dsl.components.base import base_executor
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, json_utils
 
+from tfx_edge.errors import ModelError
 from tfx_edge.stages import child
 from tfx_edge.stages.component import package_version
+
+STATE_DIR_VARIABLE = "TFX_EDGE_STATE_DIR"
 
 
 class ModelExecutor(base_executor.BaseExecutor):
@@ -28,6 +33,7 @@ class ModelExecutor(base_executor.BaseExecutor):
     def Do(self, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]) -> None:
         """Makes the output model; see the component for inputs, outputs and properties."""
         request = make_request(self.COMPONENT, input_dict, output_dict, exec_properties)
+        request = dataclasses.replace(request, state_dir=state_dir(self._context))
         properties = child.run(self.WORK, request)
         model = output_dict["edge_model"][0]
         model.set_string_custom_property("component", self.COMPONENT)
@@ -40,6 +46,9 @@ def make_request(
     component: str, input_dict: dict[str, Any], output_dict: dict[str, Any], exec_properties: dict[str, Any]
 ) -> child.Request:
     """What an executor was called with, in the form that its child process takes."""
+    for key in ("model", "baseline_model"):
+        if input_dict.get(key):
+            check_single(input_dict[key], key)
     request = child.Request(
         component,
         inputs={key: [artifact.uri for artifact in artifacts] for key, artifacts in input_dict.items()},
@@ -47,21 +56,42 @@ def make_request(
         properties=dict(exec_properties),
     )
     examples = list(input_dict.get("examples") or ())
-    if not examples:
-        return request
     schema, transform_graph = (next(iter(request.inputs.get(key, ())), None) for key in ("schema", "transform_graph"))
     fn_args = {
         "train_files": _files(examples, "train"),
         "eval_files": _files(examples, "eval"),
         "schema_path": io_utils.get_only_uri_in_dir(schema) if schema else None,
         "transform_graph_path": transform_graph,
-        "base_model": request.inputs["model"][0],
+        "base_model": (request.inputs.get("model") or request.inputs["models"])[0],
         "custom_config": json.loads(exec_properties.get("custom_config") or "null"),
         "examples": json_utils.dumps(examples),
     }
-    return dataclasses.replace(
-        request, fn_args=fn_args, payload_format=examples_utils.get_payload_format_string(examples[0])
-    )
+    payload_format = examples_utils.get_payload_format_string(examples[0]) if examples else ""
+    return dataclasses.replace(request, fn_args=fn_args, payload_format=payload_format)
+
+
+def check_single(models: list[Any], key: str) -> None:
+    """Raises ModelError when an input holds several models, and nobody says which of them is meant."""
+    if len(models) > 1:
+        uris = ", ".join(model.uri for model in models)
+        raise ModelError(
+            f"{key} holds {len(models)} models ({uris}): give a channel that holds one, such as a component's output, "
+            "or that of a Resolver that gives one"
+        )
+
+
+def state_dir(context: base_executor.BaseExecutor.Context | None) -> str:
+    """The folder in which a node keeps its state from one execution to the next, or empty where there is none.
+
+    TFX gives every execution a folder of its own below ``<pipeline root>/<node>/.system``; this one lies beside them.
+    Where the runner has no such place (Kubeflow), or it is no local folder, the environment variable
+    ``TFX_EDGE_STATE_DIR`` can name one in which it lies, such as a mounted volume.
+    """
+    given = os.environ.get(STATE_DIR_VARIABLE)
+    if given:
+        return str(Path(given, "tfx_edge"))  # of our own, since old checkpoints in it are deleted
+    working = (context.stateful_working_dir if context else None) or ""
+    return str(Path(working).parent.parent / "tfx_edge") if working and "://" not in working else ""
 
 
 def _files(examples: list[Any], split: str) -> list[str]:

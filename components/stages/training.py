@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tfx_edge.config import Config
@@ -29,11 +30,18 @@ def finish_quantization_aware(
     return properties(stage, config)
 
 
-def properties(stage: StageContext, config: Config) -> dict[str, Any]:
-    """What people query about a trainable stage that was written, for the artifact's custom properties."""
+def properties(stage: StageContext, config: Config, parents: Sequence[str] | None = None) -> dict[str, Any]:
+    """What people query about a trainable stage that was written, for the artifact's custom properties.
+
+    Args:
+      stage: that wrote it.
+      config: of the stage.
+      parents: uris of the models that it was made of; None for the input model alone.
+    """
+    digests = [model_digest(uri) for uri in ([stage.model_uri] if parents is None else parents)]
     return {
         "sha256": model_digest(stage.output_uri),
         "size_bytes": layout.model_bytes(stage.output_uri),
         "recipe": config.to_json(),
-        "parent_sha256": model_digest(stage.model_uri),
+        "parent_sha256": ",".join(digest for digest in digests if digest) or None,
     }

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import importlib
 import importlib.util
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -36,63 +38,113 @@ def check_module(
             wanted = "; ".join(f"{name} {purpose}" for name, purpose in required.items())
             raise ConfigError(f"{component}: give a module_file or module_path that defines {wanted}")
         return
-    source = Path(module_file) if module_file else _source_of(component, str(module_path))
-    if source is None:
-        return
-    if not source.is_file():
-        raise ConfigError(f"{component}: the module file {str(source)!r} does not exist")
-    names = _top_level_names(component, source)
+    if module_file and not Path(module_file).is_file():
+        raise ConfigError(f"{component}: the module file {module_file!r} does not exist")
+    where = module_file or module_path
+    try:
+        spec = _find(module_file, module_path)
+        names = _top_level_names(spec)
+    except ModuleNotFoundError:
+        raise ConfigError(f"{component}: there is no module {module_path!r}") from None
+    except SyntaxError as error:
+        raise UserCodeError(f"{component}: {where} is not valid Python: {error}") from error
     for name, purpose in (required or {}).items():
         if names is not None and name not in names:
-            raise UserCodeError(f"{component}: {source} does not define {name} {purpose}")
+            raise UserCodeError(f"{component}: {where} does not define {name} {purpose}")
 
 
-def _source_of(component: str, module_path: str) -> Path | None:
-    try:
-        spec = importlib.util.find_spec(module_path)
-    except ModuleNotFoundError:
-        spec = None
+def defines(module_file: str | None, module_path: str | None, name: str) -> bool:
+    """Whether a module defines a name at top level, as far as its source tells; it is not run."""
+    if not (module_file or module_path):
+        return False
+    return name in (_top_level_names(_find(module_file, module_path)) or ())
+
+
+def _find(module_file: str | None, module_path: str | None) -> ModuleSpec:
+    if module_file:
+        spec = importlib.util.spec_from_file_location(Path(module_file).stem, module_file)
+        if spec is None:
+            raise UserCodeError(f"{module_file} cannot be imported as a Python module: its name must end in .py")
+        return spec
+    spec = importlib.util.find_spec(str(module_path))
     if spec is None:
-        raise ConfigError(f"{component}: there is no module {module_path!r}")
-    return Path(spec.origin) if spec.origin and spec.origin.endswith(".py") else None
+        raise ModuleNotFoundError(module_path)
+    return spec
 
 
-def _top_level_names(component: str, source: Path) -> set[str] | None:
-    """Names that a Python file defines at top level; None when a star import makes that unknowable."""
-    try:
-        tree = ast.parse(source.read_text())
-    except SyntaxError as error:
-        raise UserCodeError(f"{component}: {source} is not valid Python: {error}") from error
+def _top_level_names(spec: ModuleSpec) -> set[str] | None:
+    """Names that a module defines at top level; None where its source does not tell.
+
+    Raises:
+      SyntaxError: it is not valid Python.
+    """
+    get_source = getattr(spec.loader, "get_source", None)  # that of a wheel is no InspectLoader before Python 3.11
+    source = get_source(spec.name) if get_source else None
+    if source is None:
+        return None
     names: set[str] = set()
-    for node in tree.body:
+    for node in ast.parse(source).body:
         if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
             names.add(node.name)
         elif isinstance(node, (ast.Import, ast.ImportFrom)):
             if any(alias.name == "*" for alias in node.names):
                 return None
             names.update(alias.asname or alias.name for alias in node.names)
-        elif isinstance(node, ast.Assign):
-            names.update(target.id for target in node.targets if isinstance(target, ast.Name))
+        elif isinstance(node, (ast.Assign, ast.AnnAssign)):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            parts = [part for target in targets for part in ast.walk(target)]
+            if any(isinstance(part, ast.Call) for part in parts):  # as in globals()["compile_fn"] = ...
+                return None
+            names.update(part.id for part in parts if isinstance(part, ast.Name))
         elif not isinstance(node, ast.Expr):
             return None
-    return names
+    return None if "__getattr__" in names else names
 
 
 class UserCode:
-    """The functions of the module that ``module_file`` or ``module_path`` names; imported when first asked."""
+    """The functions of the module that ``module_file`` or ``module_path`` names.
+
+    It is imported when first asked for a function that its source may define: a module that imports TensorFlow takes
+    longer than most of the work.
+    """
 
     def __init__(self, module_file: str | None, module_path: str | None) -> None:
         self._module_file = module_file
         self._module_path = module_path
-        self._module: ModuleType | None = None
 
     def get(self, name: str) -> Callable[..., Any] | None:
         """The function of that name, or None when the module does not define it or there is no module."""
         if not (self._module_file or self._module_path):
             return None
-        if self._module is None:
-            self._module = _import(self._module_file, self._module_path)
+        names = self._names
+        if names is not None and name not in names:
+            return None
         return getattr(self._module, name, None)
+
+    @functools.cached_property
+    def _spec(self) -> ModuleSpec:
+        if not self._module_path:
+            return _find(_local(str(self._module_file)), None)
+        # TFX packages a module file as a wheel and names it module@wheel; a wheel of pure Python can be imported as it
+        # is.
+        name, _, wheel = self._module_path.partition("@")
+        if wheel:
+            sys.path.insert(0, _local(wheel))
+        return _find(None, name)
+
+    @functools.cached_property
+    def _names(self) -> set[str] | None:
+        return _top_level_names(self._spec)
+
+    @functools.cached_property
+    def _module(self) -> ModuleType:
+        if self._module_path:
+            return importlib.import_module(self._spec.name)
+        module = importlib.util.module_from_spec(self._spec)
+        assert self._spec.loader
+        sys.modules[self._spec.name] = module  # where dataclasses and pickle look the module of a class up
+        self._spec.loader.exec_module(module)
+        return module
 
     def require(self, name: str, purpose: str) -> Callable[..., Any]:
         """The function of that name.
@@ -104,23 +156,6 @@ class UserCode:
         if function is None:
             raise UserCodeError(f"{self._module_file or self._module_path} does not define {name} {purpose}")
         return function
-
-
-def _import(module_file: str | None, module_path: str | None) -> ModuleType:
-    if module_path:
-        # TFX packages a module file as a wheel and names it module@wheel; a wheel of pure Python can be imported
-        # as it is.
-        name, _, wheel = module_path.partition("@")
-        if wheel:
-            sys.path.insert(0, _local(wheel))
-        return importlib.import_module(name)
-    path = Path(_local(str(module_file)))
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    if spec is None or spec.loader is None:
-        raise UserCodeError(f"{module_file} cannot be imported as a Python module")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def _local(path: str) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
-import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from tfx_edge.errors import EdgeError
-from tfx_edge.report.quiet import quiet_output
+from tfx_edge.pipelines import quiet_run
+
+if TYPE_CHECKING:
+    from tfx_edge.report.summary import Summary
 
 
 def main() -> int:
@@ -30,29 +31,20 @@ def main() -> int:
         "accuracy": {"min": options.min_accuracy, "max_drop": options.max_accuracy_drop},
         "latency_p50_ms": {"max_ratio": 1.0},
     }
-    started = time.monotonic()
-    with quiet_output(None if options.verbose else root / "log.txt") as say:
-        try:
-            say("importing TFX (half a minute on a small machine)")
-            from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
-            from tfx_edge.pipelines.digits import data, pipeline
-            from tfx_edge.report.summary import summarize
+    def create() -> Any:
+        from tfx_edge.pipelines.digits import data, pipeline
 
-            data.write_examples(root / "data")
-            (root / "metadata").mkdir(parents=True, exist_ok=True)
-            LocalDagRunner().run(pipeline.create(root, thresholds, options.epochs))
-            summary = summarize(root / "metadata" / "metadata.db", pipeline.VARIANTS)
-        except EdgeError as error:
-            say(f"error: {error}")
-            return 2
-        except Exception as error:
-            logging.getLogger(__name__).exception("the pipeline failed")
-            say(f"error: {error}; everything that was printed is in {root / 'log.txt'}")
-            return 2
-        say(f"done in {time.monotonic() - started:.0f} s")
-    print(summary.text)
-    return 0 if summary.pushed else 1
+        data.write_examples(root / "data")
+        return pipeline.create(root, thresholds, options.epochs)
+
+    def summarize(metadata: Path) -> Summary:
+        from tfx_edge.pipelines.digits import pipeline
+        from tfx_edge.report import summary
+
+        return summary.summarize(metadata, pipeline.VARIANTS)
+
+    return quiet_run.run(root, create, summarize, verbose=options.verbose)
 
 
 if __name__ == "__main__":

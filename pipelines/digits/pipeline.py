@@ -66,18 +66,19 @@ def create(root: Path, thresholds: dict[str, Any], epochs: int = 20) -> pipeline
 
     converter = LiteConverter(model=trainer.outputs["model"]).with_id("LiteConverter.float32")
     baseline = converter.outputs["edge_model"]
-    dynamic = Quantizer(model=baseline, config={"mode": "dynamic_int8"}).with_id("Quantizer.dynamic")
-    int8 = Quantizer(model=baseline, config={"mode": "int8"}, **data).with_id("Quantizer.int8")
+    dynamic = Quantizer(model=baseline, config={"recipe": "dynamic_int8"}).with_id("Quantizer.dynamic")
+    int8 = Quantizer(model=baseline, config={"recipe": "int8"}, **data).with_id("Quantizer.int8")
     distiller = Distiller(
         model=trainer.outputs["model"], config={"epochs": epochs, "seed": 1}, module_path=MODULE, **data
     )
-    pruner = Pruner(model=distiller.outputs["edge_model"], config={"final_sparsity": 0.5, "epochs": 8}, **data)
+    pruning = {"method": {"final_sparsity": 0.5, "ranking": "global"}, "epochs": 8}
+    pruner = Pruner(model=distiller.outputs["edge_model"], config=pruning, **data)
     qat = Quantizer(
-        model=pruner.outputs["edge_model"], config={"mode": "qat", "preserve_sparsity": True, "epochs": 5}, **data
+        model=pruner.outputs["edge_model"],
+        config={"recipe": "qat_int8", "epochs": 5},
+        **data,
     ).with_id("Quantizer.qat")
-    candidate = LiteConverter(model=qat.outputs["edge_model"], config={"io_dtype": "int8"}).with_id(
-        "LiteConverter.int8"
-    )
+    candidate = LiteConverter(model=qat.outputs["edge_model"], config={"recipe": "int8"}).with_id("LiteConverter.int8")
     gates = [
         gate("float32", baseline, {"accuracy": {"min": 0.9}}),
         gate("dynamic", dynamic.outputs["edge_model"], thresholds, baseline),

@@ -175,7 +175,7 @@ def runs(winery: Winery, edge: dict[str, Node]) -> dict[str, Run]:
             examples=transform.outputs["transformed_examples"],
             transform_graph=transform.outputs["transform_graph"],
             label_key="cultivar_xf",
-            config={"mode": mode},
+            config={"recipe": mode},
         )
         wiring = wired(
             RESOLVED,

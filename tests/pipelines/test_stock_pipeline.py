@@ -38,7 +38,7 @@ def test_without_tfx_edge_the_saved_model_is_pushed(stock: dict[str, Node], wine
 
 def test_with_tfx_edge_a_blessed_int8_file_is_pushed(edge: dict[str, Node], winery: Winery) -> None:
     (pushed,) = winery.pushed("edge")
-    assert sorted(path.name for path in pushed.iterdir()) == ["edge.json", "tflite"]
+    assert sorted(path.name for path in pushed.iterdir()) == ["edge.json", "quantization.json", "recipe.json", "tflite"]
     digest = hashlib.sha256((pushed / "tflite").read_bytes()).hexdigest()
     assert json.loads((pushed / "edge.json").read_text())["sha256"] == digest
     assert inspect(pushed / "tflite").precision == "int8"

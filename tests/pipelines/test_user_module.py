@@ -5,6 +5,7 @@ configuration that arrives as a RuntimeParameter.
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from tfx_edge.lite.inspect import inspect
 pytestmark = pytest.mark.pipeline
 
 METRIC = "right_cultivar"
-PRUNING = {"final_sparsity": 0.4, "epochs": 3}
+PRUNING = {"method": {"final_sparsity": 0.4}, "epochs": 3}
 
 
 @pytest.fixture(scope="module")
@@ -40,10 +41,10 @@ def legacy(winery: Winery, stock: dict[str, Node]) -> dict[str, Node]:
         eval_args=trainer_pb2.EvalArgs(num_steps=1),
     ).with_id("Trainer.legacy")
     pruner = Pruner(trainer.outputs["model"], config=config, **user).with_id("Pruner.legacy")
-    quantizer = Quantizer(
-        pruner.outputs["edge_model"], config={"mode": "qat", "preserve_sparsity": True, "epochs": 3}, **user
-    ).with_id("Quantizer.legacy")
-    converter = LiteConverter(quantizer.outputs["edge_model"], config={"io_dtype": "int8"}).with_id(
+    quantizer = Quantizer(pruner.outputs["edge_model"], config={"recipe": "qat_int8", "epochs": 3}, **user).with_id(
+        "Quantizer.legacy"
+    )
+    converter = LiteConverter(quantizer.outputs["edge_model"], config={"recipe": "int8"}).with_id(
         "LiteConverter.legacy"
     )
     gate = EdgeEvaluator(
@@ -96,7 +97,8 @@ def test_a_runtime_parameter_becomes_the_configuration(
     legacy: dict[str, Node], steps: dict[str, dict[str, Any]]
 ) -> None:
     assert json.loads(legacy["Pruner"].property("config")) == PRUNING
-    assert PRUNING.items() <= steps["Pruner"]["recipe"].items()
+    assert steps["Pruner"]["recipe"]["method"]["final_sparsity"] == PRUNING["method"]["final_sparsity"]
+    assert steps["Pruner"]["recipe"]["epochs"] == PRUNING["epochs"]
 
 
 def test_build_model_fn_takes_the_weights_of_a_model_that_only_serves_strings(
@@ -111,7 +113,7 @@ def test_build_model_fn_takes_the_weights_of_a_model_that_only_serves_strings(
         **channels(data),
         label_key=LABEL_KEY,
         module_file=str(HERE / "rebuilt_module" / "wine_rebuilt.py"),
-        config={"final_sparsity": 0.1, "epochs": 1, "learning_rate": 1e-6},
+        config={"method": {"final_sparsity": 0.1}, "epochs": 1, "learning_rate": 1e-6},
     ).with_id("Pruner.rebuilt")
     winery.run(model, *data.values(), pruner)
     made = Path(winery.node("Pruner.rebuilt").outputs["edge_model"].uri)
@@ -132,4 +134,4 @@ def test_build_model_fn_of_another_architecture_gets_no_weights(stock: dict[str,
     with pytest.raises(ModelError, match="make both architectures equal") as caught:
         load_trainable(stock["Trainer"].outputs["model"].uri, build_model=build_model)
     assert "wide/kernel (6, 16)" in str(caught.value)
-    assert "dense_1/kernel (16, 16)" in str(caught.value)
+    assert re.search(r"dense\w*/kernel \(16, 16\)", str(caught.value))

@@ -129,15 +129,15 @@ def document(
         "steps": [
             {
                 "component": "Pruner",
-                "recipe": {"final_sparsity": 0.5, "epochs": 8},
-                "result": {"sparsity": {"conv2d": 0.5}},
+                "recipe": {"method": {"kind": "magnitude", "final_sparsity": 0.5}, "epochs": 8},
+                "result": {"sparsity": {"conv2d": 0.5}, "pruned": ["conv2d"]},
             },
             {
                 "component": "Quantizer",
-                "recipe": {"mode": "qat", "preserve_sparsity": True},
+                "recipe": {"recipe": {"preset": "qat_int8"}, "preserve": ["sparsity", "clusters"]},
                 "result": {"float_layers": []},
             },
-            {"component": "LiteConverter", "recipe": {"io_dtype": "int8"}, "result": {}},
+            {"component": "LiteConverter", "recipe": {"recipe": {"preset": "int8"}}, "result": {}},
         ],
         "config": {"confidence": 0.95, "thresholds": {"accuracy": {"min": 0.95, "max_drop": 0.03}}, "runs": 200},
     }

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from keras import layers, ops
 
+from tfx_edge.bridge import bridge
 from tfx_edge.errors import DataError, ModelError
-from tfx_edge.models import bridge
 
 RNG = np.random.default_rng(7)
 

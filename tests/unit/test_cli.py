@@ -15,6 +15,8 @@ import test_lineage
 
 from tfx_edge.cli import main
 from tfx_edge.lite.inspect import inspect
+from tfx_edge.model_metadata.metadata import read_metadata, with_metadata
+from tfx_edge.model_metadata.settings import Metadata, TensorMetadata
 
 
 @pytest.fixture
@@ -145,3 +147,15 @@ def test_lineage_tells_what_a_pushed_file_was_made_of(tmp_path: Path, capsys: py
     store.file.write_bytes(b"changed")
     assert main(arguments) == 1
     assert "changed after the push" in capsys.readouterr().err
+
+
+def test_inspect_prints_what_the_file_tells_apps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = lite_models.write(tmp_path, lite_models.float_island())
+    assert main(["inspect", "--model-metadata", str(path)]) == 0
+    assert json.loads(capsys.readouterr().out) == {}
+    said = Metadata(name="größe", outputs={"logits": TensorMetadata(labels=tuple("abcdefghij"))})
+    path.write_bytes(with_metadata(path.read_bytes(), said))
+    main(["inspect", "--model-metadata", str(path)])
+    printed = json.loads(capsys.readouterr().out)
+    assert printed == read_metadata(path)
+    assert printed["name"] == "größe"

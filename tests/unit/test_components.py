@@ -16,18 +16,24 @@ EXAMPLES = types.Channel(type=standard_artifacts.Examples)
 
 
 def test_equal_configurations_have_equal_properties() -> None:
-    first = Pruner(model=MODEL, examples=EXAMPLES, config={"final_sparsity": 0.8, "epochs": 2})
-    second = Pruner(model=MODEL, examples=EXAMPLES, config={"epochs": 2, "final_sparsity": 0.8})
+    first = Pruner(model=MODEL, examples=EXAMPLES, config={"method": {"final_sparsity": 0.8}, "epochs": 2})
+    second = Pruner(
+        model=MODEL, examples=EXAMPLES, config={"epochs": 2, "method": {"kind": "magnitude", "final_sparsity": 0.8}}
+    )
     assert first.spec.exec_properties["config"] == second.spec.exec_properties["config"]
 
 
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"sparsity": 0.5}, r"unknown key 'sparsity' \(value 0.5\).*final_sparsity"),
-        ({"final_sparsity": 1.0}, "final_sparsity"),
-        ({"initial_sparsity": 0.6, "final_sparsity": 0.5}, "initial_sparsity 0.6 must be below final_sparsity 0.5"),
-        ({"layers": "("}, "not a regular expression"),
+        ({"final_sparsity": 0.5}, r"unknown key 'final_sparsity' \(value 0.5\).*method"),
+        ({"method": {"sparsity": 0.5}}, r"unknown key 'method.magnitude.sparsity' \(value 0.5\).*final_sparsity"),
+        ({"method": {"final_sparsity": 1.0}}, "final_sparsity"),
+        (
+            {"method": {"initial_sparsity": 0.6, "final_sparsity": 0.5}},
+            "initial_sparsity 0.6 must be below final_sparsity 0.5",
+        ),
+        ({"method": {"layers": "("}}, "not a regular expression"),
     ],
 )
 def test_pruner_refuses(config: dict[str, object], told: str) -> None:
@@ -38,9 +44,13 @@ def test_pruner_refuses(config: dict[str, object], told: str) -> None:
 @pytest.mark.parametrize(
     ("config", "told"),
     [
-        ({"mode": "int7"}, r"mode: .*'int4_weights'.*int7"),
-        ({"mode": "float16", "epochs": 3}, "epochs belong to mode 'qat'"),
-        ({"mode": "dynamic_int8", "calibration_examples": 10}, "calibration_examples belongs to modes int8"),
+        ({"recipe": "int7"}, r"recipe\.preset: .*'int4_weights'.*int7"),
+        ({"recipe": "float16", "epochs": 3}, "epochs belong to recipe 'qat_int8'"),
+        (
+            {"recipe": {"preset": "dynamic_int8", "calibration": {"examples": 10}}},
+            "calibration belongs to precisions int16x8",
+        ),
+        ({"recipe": "float32"}, "quantizes nothing"),
     ],
 )
 def test_quantizer_refuses(config: dict[str, object], told: str) -> None:
@@ -48,10 +58,10 @@ def test_quantizer_refuses(config: dict[str, object], told: str) -> None:
         Quantizer(model=MODEL, examples=EXAMPLES, config=config)
 
 
-@pytest.mark.parametrize("mode", ["int8", "int16x8", "qat"])
-def test_quantizer_needs_examples_to_learn_from(mode: str) -> None:
-    with pytest.raises(ConfigError, match=f"mode '{mode}' needs examples"):
-        Quantizer(model=MODEL, config={"mode": mode})
+@pytest.mark.parametrize("preset", ["int8", "int16x8", "qat_int8"])
+def test_quantizer_needs_examples_to_learn_from(preset: str) -> None:
+    with pytest.raises(ConfigError, match=f"recipe '{preset}' needs examples"):
+        Quantizer(model=MODEL, config={"recipe": preset})
 
 
 def test_distiller_needs_a_module_with_build_student_fn(tmp_path: Path) -> None:
@@ -81,3 +91,11 @@ def test_evaluator_needs_a_baseline_to_compare_with() -> None:
 
 def test_the_package_version_is_part_of_the_cache_key() -> None:
     assert LiteConverter(model=MODEL).spec.exec_properties["tfx_edge_version"]
+
+
+def test_state_is_kept_in_a_folder_of_our_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Old files in it are deleted, and the folder that is named may hold others."""
+    from tfx_edge.stages.executor import STATE_DIR_VARIABLE, state_dir
+
+    monkeypatch.setenv(STATE_DIR_VARIABLE, "/mnt/volume")
+    assert state_dir(None) == "/mnt/volume/tfx_edge"

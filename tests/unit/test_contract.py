@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,24 +19,28 @@ from tfx_edge.gate.claims import ContractCheck
 from tfx_edge.gate.contract import PRECISIONS, Contract, check_contract, read_description
 from tfx_edge.lite import bundle
 from tfx_edge.lite.inspect import LiteModel, inspect
-from tfx_edge.lite.quantize import quantize
+from tfx_edge.quantization.quantize import quantize
+from tfx_edge.quantization.recipe import Recipe
 
-CONVERTED = {"component": "LiteConverter", "recipe": {"io_dtype": "float32", "batch_size": 1}, "result": {}}
-QAT = {"component": "Quantizer", "recipe": {"mode": "qat"}, "result": {"float_layers": []}}
+CONVERTED = {"component": "LiteConverter", "recipe": {"recipe": None, "batch_size": 1}, "result": {}}
+QAT = {"component": "Quantizer", "recipe": {"recipe": {"preset": "qat_int8"}}, "result": {"float_layers": []}}
 DISTILLED = {"component": "Distiller", "recipe": {}, "result": {}}
-INTEGER = {"component": "LiteConverter", "recipe": {"io_dtype": "int8"}, "result": {}}
+INTEGER = {"component": "LiteConverter", "recipe": {"recipe": {"preset": "int8"}}, "result": {}}
 
 
-def quantized(mode: str) -> dict[str, Any]:
-    return {"component": "Quantizer", "recipe": {"mode": mode}, "result": {}}
+def quantized(preset: str) -> dict[str, Any]:
+    return {"component": "Quantizer", "recipe": {"recipe": {"preset": preset}}, "result": {}}
 
 
 def pruned(share: float = 0.8, layers: str = ".*") -> dict[str, Any]:
     names = ("conv_a", "conv_b", "dense", "probability")
     return {
         "component": "Pruner",
-        "recipe": {"final_sparsity": share, "layers": layers},
-        "result": {"sparsity": dict.fromkeys(names, share)},
+        "recipe": {"method": {"kind": "magnitude", "final_sparsity": share, "layers": layers}},
+        "result": {
+            "sparsity": dict.fromkeys(names, share),
+            "pruned": [name for name in names if re.fullmatch(layers, name)],
+        },
     }
 
 
@@ -75,7 +80,7 @@ def failed(results: dict[str, ContractCheck]) -> set[str]:
 
 class TestWhatIsAlwaysChecked:
     @pytest.mark.parametrize(
-        ("mode", "label"),
+        ("preset", "label"),
         [
             ("dynamic_int8", "dynamic int8"),
             ("int8", "int8"),
@@ -83,10 +88,10 @@ class TestWhatIsAlwaysChecked:
             ("float16", "float16 weights"),
         ],
     )
-    def test_what_the_quantizer_writes_keeps_to_its_own_claims(self, tmp_path: Path, mode: str, label: str) -> None:
+    def test_what_the_quantizer_writes_keeps_to_its_own_claims(self, tmp_path: Path, preset: str, label: str) -> None:
         source = lite_models.write(tmp_path, lite_models.float32(), "source")
-        content, _ = quantize(source, mode, lite_models.images())
-        steps = [CONVERTED, quantized(mode)]
+        content = quantize(source, Recipe(preset=preset), lite_models.images()).content
+        steps = [CONVERTED, quantized(preset)]
         model = bundle.write_bundle(tmp_path / "out", content, steps, "parent", None)
         described = read_description(model.path)
 
@@ -156,6 +161,17 @@ class TestClaimsOfQuantization:
         assert failed(results) == {"claimed_quantization", "float_islands"}
         assert "with quantized weights" in results["claimed_quantization"].reason
 
+    def test_each_layer_of_a_mixed_recipe_is_held_to_it(self, tmp_path: Path, inspected) -> None:
+        recipe = {"preset": "int8", "overrides": [{"layers": "conv_a", "precision": "float32"}]}
+        step = {"component": "Quantizer", "recipe": {"recipe": recipe}, "result": {}}
+        source = lite_models.write(tmp_path, lite_models.float32(), "source")
+        mixed = inspected(quantize(source, Recipe.parse(recipe), lite_models.images()).content)
+        assert failed(check(mixed, [CONVERTED, step])) == set()
+        results = check(inspected(lite_models.int8()), [CONVERTED, step])
+        assert failed(results) == {"claimed_quantization"}
+        assert "conv_a" in results["claimed_quantization"].reason
+        assert "is int8, not float32" in results["claimed_quantization"].reason
+
     def test_layers_that_were_recorded_as_float_are_no_lie(self, inspected) -> None:
         step = {**QAT, "result": {"float_layers": ["sine"]}}
         results = check(inspected(lite_models.float_island()), [step, INTEGER])
@@ -164,13 +180,13 @@ class TestClaimsOfQuantization:
         assert failed(check(inspected(lite_models.float32()), [step])) == {"claimed_quantization"}
 
     @pytest.mark.parametrize(
-        ("mode", "content"),
+        ("preset", "content"),
         [("dynamic_int8", "float32"), ("int4_weights", "dynamic_int8"), ("float16", "float32"), ("int16x8", "int8")],
     )
-    def test_another_type_of_weights_is_noticed(self, inspected, mode: str, content: str) -> None:
-        assert "claimed_quantization" in failed(check(inspected(getattr(lite_models, content)()), [quantized(mode)]))
+    def test_another_type_of_weights_is_noticed(self, inspected, preset: str, content: str) -> None:
+        assert "claimed_quantization" in failed(check(inspected(getattr(lite_models, content)()), [quantized(preset)]))
 
-    def test_an_unknown_mode_is_not_taken_on_trust(self, inspected) -> None:
+    def test_an_unknown_recipe_is_not_taken_on_trust(self, inspected) -> None:
         results = check(inspected(lite_models.int8()), [quantized("int3")])
         assert "int3" in results["claimed_quantization"].reason
         assert failed(results) == {"claimed_quantization"}
@@ -191,13 +207,35 @@ class TestClaimsOfPruning:
     def test_weights_that_were_trained_full_again_belie_it(self, inspected) -> None:
         results = check(inspected(lite_models.int8()), [pruned(), QAT, INTEGER])
         assert failed(results) == {"claimed_pruning"}
-        assert "preserve_sparsity" in results["claimed_pruning"].reason
+        assert "preserve 'sparsity'" in results["claimed_pruning"].reason
         assert "80% zeros in 4 layers" in results["claimed_pruning"].reason
 
     def test_only_the_layers_that_were_to_be_pruned_count(self, inspected) -> None:
         model = inspected(pruned_int8(only_dense=True))
         assert failed(check(model, [pruned(layers="dense"), QAT, INTEGER])) == set()
         assert failed(check(model, [pruned(layers="dense|conv_b"), QAT, INTEGER])) == {"claimed_pruning"}
+
+    def test_the_zeros_that_clustering_kept_are_claimed_and_those_of_whole_filters_are_not(self, inspected) -> None:
+        clusters = {**pruned(), "recipe": {"method": {"kind": "clusters"}}}
+        assert failed(check(inspected(pruned_int8()), [clusters, QAT, INTEGER])) == set()
+        assert failed(check(inspected(lite_models.int8()), [clusters, QAT, INTEGER])) == {"claimed_pruning"}
+        structured = {"component": "Pruner", "recipe": {"method": {"kind": "structured"}}, "result": {}}
+        assert "claimed_pruning" not in check(inspected(lite_models.int8()), [structured, QAT, INTEGER])
+
+    def test_layers_may_have_shares_of_their_own(self, inspected) -> None:
+        step = pruned()
+        step["result"]["sparsity"] = {"conv_a": 0.5, "conv_b": 0.7, "dense": 0.8, "probability": 0.2}
+        results = check(inspected(pruned_int8()), [step, QAT, INTEGER])
+        assert failed(results) == set()
+        assert "20% to 80% zeros in 4 layers" in results["claimed_pruning"].reason
+        step["result"]["sparsity"]["dense"] = 0.95
+        assert failed(check(inspected(pruned_int8()), [step, QAT, INTEGER])) == {"claimed_pruning"}
+
+    def test_few_zeros_are_not_none(self, inspected) -> None:
+        assert failed(check(inspected(lite_models.int8()), [pruned(0.08), QAT, INTEGER])) == {"claimed_pruning"}
+
+    def test_a_step_that_recorded_nothing_fails(self, inspected) -> None:
+        assert failed(check(inspected(pruned_int8()), [{**pruned(), "result": {}}])) == {"claimed_pruning"}
 
     def test_savings_are_what_the_file_shows(self, inspected) -> None:
         dense, sparse = inspected(pruned_int8()), inspected(lite_models.sparse())

@@ -14,13 +14,15 @@ import pytest
 import tensorflow as tf
 import tf_keras
 
+from tfx_edge.conversion.agreement import compare
+from tfx_edge.conversion.convert import convert
+from tfx_edge.conversion.judgement import Agreement, Kind
 from tfx_edge.devices.local import infer
 from tfx_edge.errors import ModelError
-from tfx_edge.lite.agreement import Agreement, compare
-from tfx_edge.lite.convert import convert
 from tfx_edge.lite.inspect import inspect
 from tfx_edge.lite_converter.work import convert_model
 from tfx_edge.models import layout, saving
+from tfx_edge.quantization.recipe import Recipe
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import model_digest
 
@@ -37,7 +39,7 @@ def saved(model: keras.Model, folder: Path) -> Path:
 
 
 def float32(uri: Path) -> bytes:
-    return convert(uri, batch_size=1, io_dtype="float32", allow_select_tf_ops=False).content
+    return convert(uri).content
 
 
 def exported(function: Callable[..., Any], folder: Path, *specs: tf.TensorSpec) -> Path:
@@ -52,8 +54,7 @@ def open_row(*shape: int, dtype: Any = tf.float32) -> tf.TensorSpec:
 
 
 def agreement_of(uri: Path, **options: Any) -> Agreement:
-    chosen = {"batch_size": 1, "io_dtype": "float32", "allow_select_tf_ops": False, **options}
-    return convert(uri, **chosen).agreement
+    return convert(uri, **options).agreement
 
 
 def test_a_keras_3_model_converts_to_equal_outputs(tmp_path: Path) -> None:
@@ -82,14 +83,14 @@ def test_a_signature_of_serialized_examples_is_refused(tmp_path: Path) -> None:
         return {"length": tf.strings.length(examples)}
 
     tf.saved_model.save(module, str(layout.serving_dir(tmp_path)), signatures={"serving_default": serve})
-    with pytest.raises(ModelError, match=r"serialized tf\.Example strings.*save_trainable"):
+    with pytest.raises(ModelError, match=r"takes strings, such as serialized tf\.Example.*save_trainable"):
         float32(tmp_path)
 
 
-def test_integer_inputs_need_quantization_aware_training(tmp_path: Path) -> None:
+def test_recipe_qat_int8_needs_quantization_aware_training(tmp_path: Path) -> None:
     uri = saved(keras3_model(), tmp_path)
-    with pytest.raises(ModelError, match="io_dtype 'int8' needs a model that was trained quantization-aware"):
-        convert(uri, batch_size=1, io_dtype="int8", allow_select_tf_ops=False)
+    with pytest.raises(ModelError, match="'qat_int8' needs a model that was trained quantization-aware"):
+        convert(uri, recipe=Recipe(preset="qat_int8"))
 
 
 @keras.saving.register_keras_serializable("test")
@@ -119,9 +120,7 @@ def test_a_custom_layer_converts_from_an_exported_tensor_signature(tmp_path: Pat
 @pytest.mark.parametrize("batch_size", [None, 1, 3])
 def test_any_batch_size_gives_the_outputs_of_the_model(tmp_path: Path, batch_size: int | None) -> None:
     model = keras3_model()
-    converted = convert(
-        saved(model, tmp_path / "artifact"), batch_size=batch_size, io_dtype="float32", allow_select_tf_ops=False
-    )
+    converted = convert(saved(model, tmp_path / "artifact"), batch_size=batch_size)
     assert converted.agreement.examples == 32
     assert converted.agreement.max_output_difference < 1e-5
     path = tmp_path / "model.tflite"
@@ -169,7 +168,7 @@ def test_a_model_that_takes_no_random_input_is_not_compared(tmp_path: Path) -> N
 
 def test_a_model_of_integer_outputs_alone_is_compared(tmp_path: Path) -> None:
     uri = exported(lambda x: {"place": tf.argmax(x, axis=1)}, tmp_path, open_row(5))
-    assert agreement_of(uri) == Agreement(0.0, None, 32)
+    assert agreement_of(uri) == Agreement(0.0, examples=32)
 
 
 def test_operators_of_tensorflow_are_accepted_only_when_asked_and_not_compared(tmp_path: Path) -> None:
@@ -205,18 +204,18 @@ def doubling(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def against(path: Path, factor: float, inputs: np.ndarray, *, quantized: bool = False) -> Agreement:
+def against(path: Path, factor: float, inputs: np.ndarray, *, kind: Kind = "float") -> Agreement:
     def model(batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         return {"twice": np.float32(factor) * batch["x"], "place": np.argmax(batch["x"], axis=1)}
 
-    return compare(path, model, [{"x": inputs}], quantized=quantized)
+    return compare(path, model, [{"x": inputs}], kind=kind)
 
 
 INPUTS = np.array([[1, 2], [4, 3], [-2, 0.5]], np.float32)
 
 
 def test_equal_outputs_agree_to_the_bit(doubling: Path) -> None:
-    assert against(doubling, 2.0, INPUTS) == Agreement(0.0, None, 3)
+    assert against(doubling, 2.0, INPUTS) == Agreement(0.0, examples=3)
 
 
 def test_a_difference_within_rounding_is_measured(doubling: Path) -> None:
@@ -232,9 +231,11 @@ def test_other_outputs_are_refused_with_the_difference(doubling: Path) -> None:
 
 
 def test_quantization_may_cost_some_steps_and_no_more(doubling: Path) -> None:
-    assert against(doubling, 2.1, INPUTS, quantized=True).max_output_steps == pytest.approx(0.4 / 8.4 * 127, rel=0.01)
+    assert against(doubling, 2.1, INPUTS, kind="quantization_aware").max_output_steps == pytest.approx(
+        0.4 / 8.4 * 127, rel=0.01
+    )
     with pytest.raises(ModelError, match=r"quantization-aware model's by up to 12, 76 steps of .*; 64 are allowed"):
-        against(doubling, 5.0, INPUTS, quantized=True)
+        against(doubling, 5.0, INPUTS, kind="quantization_aware")
 
 
 def test_a_number_where_the_model_has_none_is_refused(doubling: Path) -> None:
@@ -247,13 +248,13 @@ def test_integers_must_be_equal(doubling: Path) -> None:
         return {"twice": 2 * batch["x"], "place": np.argmin(batch["x"], axis=1)}
 
     with pytest.raises(ModelError, match=r"output 'place' .* in 3 of 3 integers"):
-        compare(doubling, model, [{"x": INPUTS}], quantized=False)
-    assert compare(doubling, model, [{"x": INPUTS}], quantized=True).max_output_difference == 0.0
+        compare(doubling, model, [{"x": INPUTS}], kind="float")
+    assert compare(doubling, model, [{"x": INPUTS}], kind="quantization_aware").max_output_difference == 0.0
 
 
 def test_other_output_names_are_refused(doubling: Path) -> None:
     with pytest.raises(ModelError, match=r"has the outputs .*'place', 'twice'.*, the model .*'other'"):
-        compare(doubling, lambda batch: {"other": batch["x"]}, [{"x": INPUTS}], quantized=False)
+        compare(doubling, lambda batch: {"other": batch["x"]}, [{"x": INPUTS}], kind="float")
 
 
 def test_the_component_records_the_difference_and_where_the_model_came_from(tmp_path: Path) -> None:

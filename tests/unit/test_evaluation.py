@@ -166,6 +166,22 @@ def test_the_policy_says_which_targets_must_pass(tmp_path: Path, policy: Any, bl
         assert report["verdict"]["remedy"]
 
 
+def test_each_target_of_policy_any_is_held_to_its_share_of_the_error(tmp_path: Path, batches: list[Batch]) -> None:
+    targets = {"one": SOON, "two": SOON}
+    accuracies = [
+        judged(
+            artifact(tmp_path / policy, lite_models.int8()),
+            None,
+            lambda: iter(batches),
+            settings(targets=targets, policy=policy, metrics=["accuracy"]),
+        )["quality"]["metrics"]["accuracy"]["candidate"]
+        for policy in ("all", "any")
+    ]
+    assert accuracies[0]["value"] == accuracies[1]["value"]
+    assert accuracies[1]["low"] < accuracies[0]["low"]
+    assert accuracies[1]["high"] > accuracies[0]["high"]
+
+
 def test_a_microcontroller_target_bounds_the_arena(tmp_path: Path) -> None:
     mcu = {"kind": "mcu", "thresholds": {"arena_bytes": {"max": 100_000}}}
     tight = mcu | {"thresholds": {"arena_bytes": {"max": 16}}}

@@ -70,6 +70,15 @@ def test_what_cannot_be_judged_is_not_blessed_with_the_reason(tmp_path: Path, co
     assert_not_blessed(tmp_path, evaluate(tmp_path, config), "could not be evaluated")
 
 
+@pytest.mark.parametrize("key", ["model", "baseline_model"])
+def test_one_of_two_models_cannot_be_blessed(tmp_path: Path, key: str) -> None:
+    models = [artifact(standard_artifacts.Model, tmp_path / name) for name in ("model", "other")]
+    for model in models:
+        lite_stage(Path(model.uri), lite_models.int8())
+    outputs = evaluate(tmp_path, {"thresholds": {"size_bytes": {"max": 1e9}}}, {"model": models[:1], key: models})
+    assert_not_blessed(tmp_path, outputs, f"{key} holds 2 models ({models[0].uri}, {models[1].uri})")
+
+
 @pytest.fixture
 def examples(tmp_path: Path) -> dict[str, Any]:
     """Forty examples of the image models, with a schema."""

@@ -73,6 +73,9 @@ class TestThresholds:
             ('{"latency_p50_ms": {"max": Infinity}}', "latency_p50_ms.max: .*finite"),
             ({"accuracy": {"min": "0.9"}}, "accuracy.min: .*valid number"),
             ({"accuracy": {"min": True}}, "accuracy.min: .*valid number"),
+            ({"accuracy": {"min": 0}}, "accuracy.min: would bless every model"),
+            ({"accuracy": {"max_drop": 1}}, "accuracy.max_drop: would bless every model"),
+            ({"size_bytes": {"min": 0, "max": 9}}, "size_bytes.min: would bless every model"),
         ],
     )
     def test_what_cannot_work_fails_when_the_pipeline_is_built(self, bounds, message):
@@ -179,7 +182,9 @@ def accuracy_cases(draw):
     kinds = draw(st.sets(st.sampled_from(["min", "max_drop"]), min_size=1))
     candidate, baseline = draw(shares), draw(shares)
     near = st.sampled_from([candidate, max(baseline - candidate, Fraction(0))])
-    return candidate, baseline, {kind: draw(st.one_of(shares, near)) for kind in sorted(kinds)}
+    vacuous = {"min": Fraction(0), "max_drop": Fraction(1)}
+    limits = {kind: st.one_of(shares, near).filter(vacuous[kind].__ne__) for kind in sorted(kinds)}
+    return candidate, baseline, {kind: draw(limit) for kind, limit in limits.items()}
 
 
 @st.composite

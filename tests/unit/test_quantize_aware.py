@@ -4,28 +4,39 @@ from __future__ import annotations
 
 import json
 import types
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 import tf_keras
 
+from tfx_edge.bridge import bridge
+from tfx_edge.conversion.agreement import compare
+from tfx_edge.conversion.convert import Conversion, convert
+from tfx_edge.conversion.judgement import STEPS_TOLERANCE
 from tfx_edge.devices.local import infer
 from tfx_edge.errors import ModelError
-from tfx_edge.lite.agreement import compare
-from tfx_edge.lite.convert import Conversion, convert
-from tfx_edge.lite.inspect import inspect
+from tfx_edge.lite.inspect import LiteModel, inspect
 from tfx_edge.lite_converter.work import convert_model
-from tfx_edge.models import layout, quantize_aware, saving, training
+from tfx_edge.models import layout, saving
 from tfx_edge.models.trainable import load_trainable
+from tfx_edge.quantization.recipe import Recipe
+from tfx_edge.quantize_aware import quantize_aware
 from tfx_edge.quantizer.spec import QuantizerConfig
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext, model_digest
 from tfx_edge.stages.training import finish_quantization_aware
+from tfx_edge.training import training
+from tfx_edge.training.data import TrainingData
+from tfx_edge.training.types import FitConfig
 
 CLASSES = 3
+QAT = Recipe(preset="qat_int8")
+KL = tf_keras.layers
 
 
 def sequences(examples: int = 256) -> tuple[np.ndarray, np.ndarray]:
@@ -36,10 +47,10 @@ def sequences(examples: int = 256) -> tuple[np.ndarray, np.ndarray]:
     return (trend + generator.normal(0, 0.2, (examples, 6, 4))).astype(np.float32), labels
 
 
-def recurrent(cell: type[tf_keras.layers.Layer]) -> tf_keras.Model:
+def recurrent(cell: type[KL.Layer]) -> tf_keras.Model:
     sequence = tf_keras.Input((6, 4), name="sequence")
-    x = cell(12, name="memory")(tf_keras.layers.Dense(8, activation="relu", name="before")(sequence))
-    return tf_keras.Model(sequence, tf_keras.layers.Dense(CLASSES, activation="softmax", name="trend")(x))
+    x = cell(12, name="memory")(KL.Dense(8, activation="relu", name="before")(sequence))
+    return tf_keras.Model(sequence, KL.Dense(CLASSES, activation="softmax", name="trend")(x))
 
 
 def stage(model_uri: Path, output_uri: Path) -> StageContext:
@@ -48,45 +59,294 @@ def stage(model_uri: Path, output_uri: Path) -> StageContext:
     return StageContext(Request("Quantizer", inputs, outputs, {}))
 
 
-def quantization_aware(cell: type[tf_keras.layers.Layer], folder: Path) -> types.SimpleNamespace:
-    """A float stage ``trainer`` and what mode qat makes of it: ``uri``, the model, and the output's properties."""
+def quantization_aware(cell: type[KL.Layer], folder: Path) -> types.SimpleNamespace:
+    """A float stage ``trainer`` and what qat_int8 makes of it: ``uri``, the model, and the output's properties."""
     tf_keras.utils.set_random_seed(0)
     trainer, uri = folder / "trainer", folder / "qat"
     saving.save_stage(recurrent(cell), trainer, [])
     float_model = load_trainable(trainer)
-    model, refused = quantize_aware.wrap(float_model, preserve_sparsity=False)
+    model, layers = quantize_aware.wrap(float_model, QAT)
     inputs, labels = sequences()
     batches = tf.data.Dataset.from_tensor_slices(({"sequence": inputs}, labels)).batch(32)
     training.compile_for_labels(model, batches.element_spec[1], 0.01, float_model)
-    training.fit(model, batches, None, 8, lambda line: None)
-    config = QuantizerConfig(mode="qat")
+    training.fit(model, TrainingData(batches, None, 8, 32, 0), FitConfig(epochs=8), lambda line: None)
+    config = QuantizerConfig(recipe=QAT)
     properties = finish_quantization_aware(
-        stage(trainer, uri), model, float_model.output_names, config, {"float_layers": refused}
+        stage(trainer, uri), model, float_model.output_names, config, {"layers": layers}
     )
-    return types.SimpleNamespace(trainer=trainer, uri=uri, model=model, refused=refused, properties=properties)
+    return types.SimpleNamespace(trainer=trainer, uri=uri, model=model, layers=layers, properties=properties)
 
 
 @pytest.fixture(scope="module")
 def lstm(tmp_path_factory: pytest.TempPathFactory) -> types.SimpleNamespace:
-    return quantization_aware(tf_keras.layers.LSTM, tmp_path_factory.mktemp("lstm"))
+    return quantization_aware(KL.LSTM, tmp_path_factory.mktemp("lstm"))
 
 
 @pytest.fixture(scope="module")
 def gru(tmp_path_factory: pytest.TempPathFactory) -> types.SimpleNamespace:
-    return quantization_aware(tf_keras.layers.GRU, tmp_path_factory.mktemp("gru"))
+    return quantization_aware(KL.GRU, tmp_path_factory.mktemp("gru"))
 
 
-def converted(uri: Path, **options: Any) -> Conversion:
-    return convert(uri, **{"batch_size": 1, "io_dtype": "float32", "allow_select_tf_ops": False, **options})
+def converted(uri: Path, preset: str = "int8_float_io") -> Conversion:
+    return convert(uri, recipe=Recipe(preset=preset))
+
+
+def outcomes(layers: list[dict[str, str]]) -> dict[str, str]:
+    return {row["layer"]: row["outcome"] for row in layers}
+
+
+class Tried(types.SimpleNamespace):
+    """A model that saw some batches quantization-aware, and the .tflite that it became."""
+
+    float_model: tf_keras.Model
+    model: tf_keras.Model
+    layers: list[dict[str, str]]
+    conversion: Conversion
+    lite: LiteModel
+
+
+@pytest.fixture
+def tried(tmp_path: Path) -> Callable[..., Tried]:
+    def run(model: tf_keras.Model, recipe: Recipe = QAT, batches: int = 12, **options: Any) -> Tried:
+        generator = np.random.default_rng(0)
+        wrapped, layers = quantize_aware.wrap(model, recipe, **options)
+        for _ in range(batches):
+            wrapped([examples(generator, tensor) for tensor in model.inputs], training=True)
+        saving.save_quantization_aware(wrapped, tmp_path, [], model.output_names)
+        conversion = converted(tmp_path, "int8" if recipe.io == "int8" else "int8_float_io")
+        (tmp_path / "model.tflite").write_bytes(conversion.content)
+        lite = inspect(tmp_path / "model.tflite")
+        return Tried(float_model=model, model=wrapped, layers=layers, conversion=conversion, lite=lite)
+
+    return run
+
+
+def examples(generator: np.random.Generator, tensor: Any, number: int = 64) -> np.ndarray:
+    shape = (number, *tensor.shape[1:])
+    values = generator.normal(size=shape) if tensor.dtype.is_floating else generator.integers(0, 50, shape)
+    return values.astype(tensor.dtype.as_numpy_dtype)
+
+
+def used(model: tf_keras.Model) -> tf_keras.Model:
+    """The model with normalizations that do something, as after training."""
+    generator = np.random.default_rng(1)
+    for layer in model._flatten_layers():
+        if isinstance(layer, KL.BatchNormalization):
+            layer.set_weights([generator.uniform(0.5, 1.5, weight.shape) for weight in layer.get_weights()])
+    return model
+
+
+def image_model() -> tf_keras.Model:
+    """Layers for images that tensorflow-model-optimization by itself refuses, or leaves in float in the file."""
+    image = tf_keras.Input((8, 8, 3), name="image")
+    stem = tf_keras.Sequential(
+        [KL.Input((8, 8, 3)), KL.Conv2D(4, 3, padding="same", use_bias=False, name="conv"), KL.BatchNormalization()],
+        name="stem",
+    )
+    x = KL.ReLU(6.0)(stem(KL.Rescaling(0.5, -0.1)(image), training=False))
+    x = KL.Conv2D(6, 3, activation="swish", name="conv")(x)  # a name that is also inside the stem
+    gate = KL.Dense(6, activation="sigmoid")(KL.GlobalAveragePooling2D(keepdims=True)(x))
+    x = KL.BatchNormalization(name="alone")(KL.Multiply()([x, gate]))
+    x = KL.BatchNormalization()(KL.SeparableConv2D(6, 3, padding="same")(x))
+    x = KL.BatchNormalization(name="merged")(KL.Conv2DTranspose(4, 2, strides=2, use_bias=False, name="up")(x))
+    return used(tf_keras.Model(image, KL.Dense(CLASSES, name="scores")(KL.Flatten()(KL.ReLU()(x)))))
+
+
+def signal_model() -> tf_keras.Model:
+    signal = tf_keras.Input((24, 3), name="signal")
+    x = KL.Conv1D(6, 3, padding="causal", dilation_rate=2, activation="relu", name="past")(signal)
+    x = KL.MaxPooling1D()(x)
+    x = KL.BatchNormalization(name="merged")(KL.Conv1D(8, 3, strides=2, use_bias=False, name="step")(x))
+    x = KL.BatchNormalization()(KL.SeparableConv1D(8, 2, name="apart")(KL.ReLU()(x)))
+    x = KL.BatchNormalization(name="alone")(KL.TimeDistributed(KL.Dense(5, activation="tanh"), name="each")(x))
+    return used(tf_keras.Model(signal, KL.Dense(CLASSES, name="scores")(KL.Flatten()(x))))
+
+
+def word_model() -> tf_keras.Model:
+    """Two texts that share a layer."""
+    first, second = (tf_keras.Input((5,), dtype="int32", name=name) for name in ("first", "second"))
+    shared = KL.Dense(6, activation="relu", name="shared")
+    one, two = (shared(KL.GlobalAveragePooling1D()(KL.Embedding(50, 6)(words))) for words in (first, second))
+    x = KL.Concatenate()([KL.Subtract()([one, two]), KL.Maximum()([one, two])])
+    x = KL.BatchNormalization(name="merged")(KL.Dense(6, name="dense")(x))
+    return used(tf_keras.Model([first, second], KL.Dense(CLASSES, name="scores")(KL.ReLU()(x))))
+
+
+@pytest.mark.parametrize("build", [image_model, signal_model, word_model])
+def test_everything_computes_in_integers(tried: Callable[..., Tried], build: Callable[[], tf_keras.Model]) -> None:
+    result = tried(build())
+    assert set(outcomes(result.layers).values()) == {"int8"}
+    assert not result.lite.float_ops
+    assert not result.lite.hybrid_ops
+    assert {tensor.dtype for tensor in (*result.lite.inputs, *result.lite.outputs)} <= {"int8", "int32"}
+    assert all(weight.dtype == "int8" for weight in result.lite.weights)
+    assert result.conversion.agreement.max_output_steps <= STEPS_TOLERANCE / 4  # training differs from run to run
+
+
+@pytest.mark.parametrize("build", [image_model, signal_model, word_model])
+def test_rounding_is_all_that_changes(build: Callable[[], tf_keras.Model]) -> None:
+    model = build()
+    for layer in model._flatten_layers():
+        layer.trainable = False  # batch normalizations keep their statistics
+    generator = np.random.default_rng(0)
+    wrapped, _ = quantize_aware.wrap(model, QAT)
+    inputs = [examples(generator, tensor, 256) for tensor in model.inputs]
+    for _ in range(5):
+        wrapped(inputs, training=True)
+    wanted, found = model(inputs).numpy(), wrapped(inputs).numpy()
+    assert np.max(np.abs(found - wanted)) < 0.1 * np.ptp(wanted)
+    assert np.corrcoef(found.ravel(), wanted.ravel())[0, 1] > 0.995
+
+
+def test_ranges_follow_the_data_from_the_first_batch_on() -> None:
+    inputs = tf_keras.Input((4,), name="x")
+    model = tf_keras.Model(inputs, KL.Dense(3, activation="gelu", name="small")(inputs))
+    wrapped, _ = quantize_aware.wrap(model, QAT)
+    data = np.random.default_rng(0).normal(0, 0.05, (256, 4)).astype(np.float32)
+    for _ in range(3):
+        wrapped(data, training=True)
+    ranges = {weight.name: float(weight) for weight in wrapped.weights if "activation_m" in weight.name}
+    (least,) = [value for name, value in ranges.items() if "pre_activation_min" in name]
+    (greatest,) = [value for name, value in ranges.items() if "post_activation_max" in name]
+    raw = data @ model.get_layer("small").get_weights()[0]
+    np.testing.assert_allclose(least, raw.min(), rtol=0.02)
+    np.testing.assert_allclose(greatest, tf.nn.gelu(raw).numpy().max(), rtol=0.02)
+
+
+def test_the_original_model_is_left_alone() -> None:
+    model = image_model()
+    inputs = [examples(np.random.default_rng(0), tensor) for tensor in model.inputs]
+    before = model(inputs).numpy()
+    quantize_aware.wrap(model, QAT)[0](inputs, training=True)
+    np.testing.assert_array_equal(model(inputs).numpy(), before)
+
+
+def small_model() -> tf_keras.Model:
+    image = tf_keras.Input((8, 8, 3), name="image")
+    x = KL.Conv2D(4, 3, activation="relu", name="conv_1")(image)
+    x = KL.ReLU()(KL.BatchNormalization(name="norm")(KL.Conv2D(4, 3, name="conv_2")(x)))
+    x = KL.Dense(8, activation="elu", name="hidden")(KL.Flatten()(x))
+    return used(tf_keras.Model(image, KL.Dense(CLASSES, name="scores")(x)))
+
+
+def test_an_override_keeps_a_layer_in_float_and_the_next_in_integers(tried: Callable[..., Tried]) -> None:
+    overrides = [{"layers": "^conv_2$", "precision": "float32"}, {"layers": "scores", "precision": "float32"}]
+    result = tried(small_model(), Recipe.parse({"preset": "qat_int8", "overrides": overrides, "io_dtype": "float32"}))
+    why = {row["layer"]: row["why"] for row in result.layers if row["outcome"] == "float32"}
+    assert why.keys() == {"conv_2", "norm", "scores"}
+    assert "recipe" in why["conv_2"]
+    assert "conv_2" in why["norm"]
+    floats = {(weight.shape[-1], len(weight.shape)) for weight in result.lite.float_weights}
+    assert floats == {(4, 4), (8, 2)}  # conv_2 and scores
+    assert {weight.shape for weight in result.lite.quantized_weights} == {(4, 3, 3, 3), (8, 64)}
+    assert "ELU" in {op.name for op in result.lite.float_ops}
+    assert result.conversion.agreement.max_output_difference < 1e-3
+
+
+def test_an_override_that_names_nothing_is_refused() -> None:
+    recipe = Recipe.parse({"preset": "qat_int8", "overrides": [{"layers": "cnov", "precision": "float32"}]})
+    with pytest.raises(ModelError, match=r"'cnov' names no layer; the layers are conv_1, .*scores"):
+        quantize_aware.wrap(small_model(), recipe)
+
+
+class Twice(KL.Layer):
+    """A layer that tensorflow-model-optimization has never heard of."""
+
+    def call(self, inputs: Any) -> Any:
+        return inputs + inputs
+
+
+def test_a_layer_of_the_users_own_stays_and_is_named(tried: Callable[..., Tried]) -> None:
+    inputs = tf_keras.Input((4,), name="x")
+    x = KL.LayerNormalization(name="norm")(Twice(name="own")(KL.Dense(8, name="first")(inputs)))
+    result = tried(tf_keras.Model(inputs, KL.Dense(3, name="last")(x)))
+    assert outcomes(result.layers) == {"first": "int8", "own": "float32", "norm": "float32", "last": "int8"}
+    assert all("no quantization-aware form of" in row["why"] for row in result.layers if row["outcome"] == "float32")
+    assert [weight.shape for weight in result.lite.quantized_weights] == [(8, 4), (3, 8)]
+
+
+def test_masked_sequences_stay_in_float_up_to_the_layer_that_uses_the_mask() -> None:
+    words = tf_keras.Input((5,), dtype="int32", name="words")
+    memory = KL.GRU(4, name="memory")(KL.Embedding(50, 6, mask_zero=True, name="embedding")(words))
+    _, layers = quantize_aware.wrap(tf_keras.Model(words, KL.Dense(3, name="scores")(memory)), QAT)
+    assert outcomes(layers) == {"embedding": "float32", "memory": "float32", "scores": "int8"}
+
+
+def test_a_keras_3_model_with_several_outputs_keeps_their_names() -> None:
+    image = keras.Input((8, 8, 1), name="image")
+    x = keras.layers.Flatten()(keras.layers.Conv2D(4, 3, activation="relu6")(image))
+    outputs = {"kind": keras.layers.Dense(3, name="kind")(x), "size": keras.layers.Dense(1, name="size")(x)}
+    model = bridge.to_tf_keras(keras.Model(image, outputs))
+    wrapped, layers = quantize_aware.wrap(model, QAT)
+    assert wrapped.output_names == model.output_names
+    assert set(wrapped(np.zeros((2, 8, 8, 1), np.float32))) == {"kind", "size"}
+    assert set(outcomes(layers).values()) == {"int8"}
+
+
+def sparse_and_shared(weight: np.ndarray, zeros: float, values: int) -> np.ndarray:
+    """The weight with its smallest entries at zero and the others moved to a few values."""
+    if values:
+        centres = np.quantile(weight, np.linspace(0.02, 0.98, values))
+        weight = centres[np.argmin(np.abs(weight[..., None] - centres), axis=-1)]
+    return np.where(np.abs(weight) <= np.quantile(np.abs(weight), zeros), 0.0, weight) if zeros else weight
+
+
+def test_each_layer_keeps_zeros_of_its_own() -> None:
+    image = tf_keras.Input((8, 8, 2), name="image")
+    x = KL.Conv2D(8, 3, name="first")(image)
+    model = tf_keras.Model(image, KL.Dense(CLASSES)(KL.Flatten()(KL.Conv2D(16, 3, name="second")(x))))
+    for name in ("first", "second"):
+        kernel, *rest = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([sparse_and_shared(kernel, 0.6, 0), *rest])
+    wrapped, _ = quantize_aware.wrap(model, QAT)
+    masks = [wrapped.get_layer(name).quantize_config.weight_quantizer.mask for name in ("first", "second")]
+    kernels = [model.get_layer(name).kernel.numpy() for name in ("first", "second")]
+    assert all(np.array_equal(mask, kernel != 0) for mask, kernel in zip(masks, kernels, strict=True))
+
+
+@pytest.mark.parametrize(("zeros", "values"), [(0.6, 0), (0.0, 8), (0.6, 8)], ids=["sparsity", "clusters", "both"])
+@pytest.mark.parametrize("preserve", [True, False])
+def test_what_pruning_and_clustering_left_reaches_the_file(
+    tmp_path: Path, zeros: float, values: int, preserve: bool
+) -> None:
+    tf_keras.utils.set_random_seed(0)
+    image = tf_keras.Input((8, 8, 2), name="image")
+    x = KL.BatchNormalization()(KL.Conv2D(16, 3, use_bias=False, name="conv")(image))
+    x = KL.Dense(16, activation="relu", name="hidden")(KL.Flatten()(KL.ReLU()(x)))
+    model = tf_keras.Model(image, KL.Dense(CLASSES, name="scores")(x))
+    for name in ("conv", "hidden"):
+        kernel, *rest = model.get_layer(name).get_weights()
+        model.get_layer(name).set_weights([sparse_and_shared(kernel, zeros, values), *rest])
+    wrapped, _ = quantize_aware.wrap(model, QAT, *([] if preserve else [()]))
+    generator = np.random.default_rng(0)
+    images, labels = generator.normal(size=(128, 8, 8, 2)).astype(np.float32), generator.integers(0, CLASSES, 128)
+    batches = tf.data.Dataset.from_tensor_slices(({"image": images}, labels)).batch(32)
+    training.compile_for_labels(wrapped, batches.element_spec[1], 0.01, model)
+    training.fit(wrapped, TrainingData(batches, None, 4, 32, 0), FitConfig(epochs=3), lambda line: None)
+    saving.save_quantization_aware(wrapped, tmp_path, [], model.output_names)
+    interpreter = tf.lite.Interpreter(model_content=converted(tmp_path).content)
+    interpreter.allocate_tensors()
+    stored = {
+        tuple(detail["shape"]): interpreter.get_tensor(detail["index"])
+        for detail in interpreter.get_tensor_details()
+        if detail["dtype"] == np.int8 and tuple(detail["shape"]) in {(16, 3, 3, 2), (16, 576)}
+    }
+    assert len(stored) == 2
+    share = min(float(np.mean(weight == 0)) for weight in stored.values())
+    different = max(len(np.unique(channel)) for channel in stored[16, 3, 3, 2])
+    different = max(different, len(np.unique(stored[16, 576])))
+    assert (share >= zeros) is (preserve or not zeros)
+    if values:
+        assert (different <= values + 1) is preserve
 
 
 @pytest.mark.parametrize("name", ["lstm", "gru"])
-@pytest.mark.parametrize("io_dtype", ["float32", "int8"])
+@pytest.mark.parametrize("preset", ["int8_float_io", "int8"])
 def test_a_recurrent_model_converts_and_answers_as_the_model_does(
-    request: pytest.FixtureRequest, tmp_path: Path, name: str, io_dtype: str
+    request: pytest.FixtureRequest, tmp_path: Path, name: str, preset: str
 ) -> None:
     trained = request.getfixturevalue(name)
-    conversion = converted(trained.uri, io_dtype=io_dtype)
+    conversion = converted(trained.uri, preset)
     path = tmp_path / "model.tflite"
     path.write_bytes(conversion.content)
     inputs, labels = sequences()
@@ -97,13 +357,15 @@ def test_a_recurrent_model_converts_and_answers_as_the_model_does(
     assert conversion.agreement.max_output_steps <= 4
 
 
-def test_the_lstm_and_what_takes_its_float_outputs_stay_in_float(lstm: Any, tmp_path: Path) -> None:
+def test_the_lstm_stays_in_float_and_the_layers_around_it_do_not(lstm: Any, tmp_path: Path) -> None:
     path = tmp_path / "model.tflite"
     path.write_bytes(converted(lstm.uri).content)
     model = inspect(path)
-    assert lstm.refused == ["memory"]
-    assert {op.name for op in model.float_ops} >= {"UNIDIRECTIONAL_SEQUENCE_LSTM", "FULLY_CONNECTED"}
-    assert [weight.shape for weight in model.quantized_weights] == [(8, 4)]
+    assert outcomes(lstm.layers) == {"before": "int8", "memory": "float32", "trend": "int8"}
+    floats = {op.name for op in model.float_ops}
+    assert "UNIDIRECTIONAL_SEQUENCE_LSTM" in floats
+    assert not floats & {"FULLY_CONNECTED", "SOFTMAX"}
+    assert [weight.shape for weight in model.quantized_weights] == [(8, 4), (CLASSES, 12)]
     assert model.inputs[0].shape_signature == (1, 6, 4)
 
 
@@ -147,7 +409,7 @@ def test_a_file_of_another_model_is_refused(lstm: Any, tmp_path: Path) -> None:
         return {"trend": lstm.model.predict(batch["sequence"], verbose=0)[:, ::-1]}
 
     with pytest.raises(ModelError, match=r"output 'trend' .*quantization-aware model's.* steps of 0\.0039"):
-        compare(path, turned_round, [{"sequence": inputs}], quantized=True)
+        compare(path, turned_round, [{"sequence": inputs}], kind="quantization_aware")
 
 
 def test_no_further_training_after_it(lstm: Any) -> None:
@@ -157,6 +419,6 @@ def test_no_further_training_after_it(lstm: Any) -> None:
 
 def test_a_model_without_any_supported_layer_is_refused() -> None:
     sequence = tf_keras.Input((6, 4), name="sequence")
-    model = tf_keras.Model(sequence, tf_keras.layers.LSTM(3, name="memory")(sequence))
-    with pytest.raises(ModelError, match=r"none of the layers with weights: memory\. .*post-training"):
-        quantize_aware.wrap(model, preserve_sparsity=False)
+    model = tf_keras.Model(sequence, KL.LSTM(3, name="memory")(sequence))
+    with pytest.raises(ModelError, match=r"none of the layers with weights: memory .*post-training"):
+        quantize_aware.wrap(model, QAT)

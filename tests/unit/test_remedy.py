@@ -69,10 +69,12 @@ class TestSize:
         assert "narrower student" in remedy([check("size_bytes", 1.0, 0.1, "max_ratio")], float32)
 
     def test_the_promise_is_kept_by_the_real_quantizer(self, inspection, tmp_path: Path) -> None:
-        from tfx_edge.lite.quantize import quantize
+        from tfx_edge.quantization.quantize import quantize
+        from tfx_edge.quantization.recipe import Recipe
 
         float32 = inspection("float32")
-        _, quantized = quantize(lite_models.write(tmp_path, lite_models.float32()), "dynamic_int8")
+        source = lite_models.write(tmp_path, lite_models.float32())
+        quantized = quantize(source, Recipe(preset="dynamic_int8")).model
         advice = remedy([check("size_bytes", float32["size_bytes"], quantized.size_bytes)], float32)
         promised = int(re.search(r"about ([\d,]+) bytes", advice)[1].replace(",", ""))
         assert 0.85 * promised < float32["size_bytes"] - quantized.size_bytes < 1.05 * promised
@@ -83,26 +85,39 @@ class TestSize:
         assert "Quantizer" not in advice
         assert "narrower student" in advice
 
-    def test_pruning_is_advised_for_the_compressed_size_only(self, inspection) -> None:
+    def test_zeros_are_advised_for_the_compressed_size_only(self, inspection) -> None:
         int4 = inspection("int4_weights")
-        assert "Pruner" in remedy([check("gzip_bytes", int4["gzip_bytes"], 100)], int4)
-        assert "Pruner" not in remedy([check("size_bytes", int4["size_bytes"], 100)], int4)
-        pruned = [step("Pruner", final_sparsity=0.5)]
-        assert "Pruner" not in remedy([check("gzip_bytes", int4["gzip_bytes"], 100)], int4, pruned)
+        assert "final_sparsity" in remedy([check("gzip_bytes", int4["gzip_bytes"], 100)], int4)
+        raw = remedy([check("size_bytes", int4["size_bytes"], 100)], int4)
+        assert raw.startswith("Size: remove channels (Pruner's method 'structured')")
+        pruned = [step("Pruner", method={"kind": "magnitude", "final_sparsity": 0.5})]
+        assert "final_sparsity" not in remedy([check("gzip_bytes", int4["gzip_bytes"], 100)], int4, pruned)
 
 
 class TestQuality:
     DROP = check("accuracy", 0.05, 0.01, "max_drop")
 
     @pytest.mark.parametrize(
-        ("mode", "milder"),
-        [("int8", "'qat'"), ("qat", "more epochs"), ("int16x8", "'dynamic_int8'"), ("int4_weights", "'dynamic_int8'")],
+        ("preset", "milder"),
+        [
+            ("int8", "'qat_int8'"),
+            ("qat_int8", "more epochs"),
+            ("int16x8", "'dynamic_int8'"),
+            ("int4_weights", "'dynamic_int8'"),
+        ],
     )
-    def test_a_milder_mode_is_named(self, mode: str, milder: str) -> None:
-        assert milder in remedy([self.DROP], {}, [step("LiteConverter"), step("Quantizer", mode=mode)])
+    def test_a_milder_recipe_is_named(self, preset: str, milder: str) -> None:
+        assert milder in remedy([self.DROP], {}, [step("LiteConverter"), step("Quantizer", recipe={"preset": preset})])
 
     def test_pruning_is_eased_first(self) -> None:
-        advice = remedy([self.DROP], {}, [step("Pruner", final_sparsity=0.8), step("Quantizer", mode="qat")])
+        advice = remedy(
+            [self.DROP],
+            {},
+            [
+                step("Pruner", method={"kind": "magnitude", "final_sparsity": 0.8}),
+                step("Quantizer", recipe={"preset": "qat_int8"}),
+            ],
+        )
         assert advice.index("final_sparsity from 0.8") < advice.index("epochs, or use")
 
     def test_without_steps_the_float_model_is_to_blame(self) -> None:
@@ -140,7 +155,7 @@ class TestLatency:
 
     def test_zeros_are_no_way_to_speed(self) -> None:
         assert "zeros give no speed" in remedy(
-            [check("latency_min_ms", 2, 1)], {}, [step("Pruner", final_sparsity=0.5)]
+            [check("latency_min_ms", 2, 1)], {}, [step("Pruner", method={"kind": "magnitude", "final_sparsity": 0.5})]
         )
 
     def test_it_is_said_whose_time_it_is(self) -> None:
@@ -239,7 +254,7 @@ class TestInconclusive:
     "steps",
     [
         ["x", None, 3],
-        [{"component": "Quantizer", "recipe": {"mode": ["int8"]}}],
+        [{"component": "Quantizer", "recipe": {"recipe": {"preset": ["int8"]}}}],
         [{"component": "Pruner", "recipe": "much"}, {"component": "Quantizer", "recipe": "int8"}],
     ],
 )

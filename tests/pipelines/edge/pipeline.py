@@ -46,7 +46,7 @@ def create_pipeline(
         transform_graph=transform.outputs["transform_graph"],
         label_key="cultivar_xf",
         module_file=module_file,
-        config={"mode": "int8"},
+        config={"recipe": "int8"},
     )
     gate = EdgeEvaluator(
         model=int8_model.outputs["edge_model"],

@@ -1,0 +1,1 @@
+"""A student model that learns from a teacher."""

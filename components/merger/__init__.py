@@ -1,0 +1,1 @@
+"""Merger: several networks become one."""

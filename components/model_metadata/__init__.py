@@ -1,0 +1,1 @@
+"""TFLite's standard model metadata: written, read, checked."""

@@ -1,0 +1,1 @@
+"""A Transform graph inside of the model that needs it."""

@@ -1,0 +1,1 @@
+"""Weights and structure taken out of a model."""

@@ -1,0 +1,1 @@
+"""Recipes, calibration, and post-training quantization of a `.tflite`."""

@@ -1,0 +1,1 @@
+"""Training that knows it will be quantized."""

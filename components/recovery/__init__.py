@@ -1,0 +1,1 @@
+"""Accuracy that quantization cost, won back."""

@@ -1,0 +1,74 @@
+"""Lets a training go on in the next execution of its node, when the process of this one was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tfx_edge.config import Config
+from tfx_edge.errors import DeviceError, EdgeError
+from tfx_edge.lite.bundle import versions
+from tfx_edge.stages.context import StageContext, model_digest
+from tfx_edge.training.checkpoints import Checkpoint
+
+_FUNCTIONS = ("build_model_fn", "build_student_fn", "compile_fn", "input_fn")
+
+
+@contextlib.contextmanager
+def resumable(stage: StageContext, config: Config) -> Iterator[Checkpoint | None]:
+    """The place for a stage's checkpoint while it trains and writes its output; None where there is no such place.
+
+    The checkpoint is removed when the stage is done, and when it failed for a reason that it names: it would fail for
+    the same one again. What is left is that of a process that was killed, or whose device failed.
+    """
+    folder = stage.request.state_dir
+    if not folder:
+        yield None
+        return
+    checkpoint = Checkpoint(folder, work_digest(stage, config))
+    try:
+        yield checkpoint
+    except EdgeError as error:
+        if not isinstance(error, DeviceError):
+            checkpoint.remove()
+        raise
+    checkpoint.remove()
+
+
+def work_digest(stage: StageContext, config: Config) -> str:
+    """Names a stage's work: equal only for the same model, data files, user code, configuration and versions."""
+    arguments = stage.request.fn_args
+    work = {
+        "component": stage.request.component,
+        "config": config.model_dump(mode="json"),
+        "properties": {name: value for name, value in stage.request.properties.items() if name != "config"},
+        "model": model_digest(stage.model_uri),
+        "teachers": [model_digest(uri) for uri in stage.request.inputs.get("teachers", ())],
+        "files": [_files(arguments.get(name) or ()) for name in ("train_files", "eval_files")],
+        "arguments": {name: arguments.get(name) for name in ("schema_path", "transform_graph_path", "custom_config")},
+        "code": _code(stage),
+        "versions": versions(),
+    }
+    return hashlib.sha256(json.dumps(work, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def _files(patterns: Any) -> list[Any]:
+    """Names, sizes and times of the files, or the pattern itself where they are not on a local file system."""
+    found: list[Any] = []
+    for pattern in patterns:
+        paths = sorted(glob.glob(pattern))
+        found += [(path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in paths] or [pattern]
+    return found
+
+
+def _code(stage: StageContext) -> list[str]:
+    """Digests of the files that define the functions of the user's module."""
+    functions = (stage.user_code.get(name) for name in _FUNCTIONS)
+    codes = (getattr(function, "__code__", None) for function in functions)
+    paths = {Path(code.co_filename) for code in codes if code}
+    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths) if path.is_file()]

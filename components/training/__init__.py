@@ -1,0 +1,1 @@
+"""Fitting tf_keras models: resumed after a killed process, repeatable, and telling how it goes."""

@@ -1,0 +1,1 @@
+"""Activities from a smart watch's accelerometer and gyroscope."""

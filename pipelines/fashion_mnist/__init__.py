@@ -1,0 +1,1 @@
+"""Pictures of clothes: a network of depthwise-separable convolutions."""

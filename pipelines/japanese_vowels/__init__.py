@@ -1,0 +1,1 @@
+"""Who of nine people speaks, from recorded vowels: a recurrent network."""

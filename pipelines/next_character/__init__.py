@@ -1,0 +1,1 @@
+"""Which character comes next in a film review: a small language model."""

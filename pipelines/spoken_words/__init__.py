@@ -1,0 +1,1 @@
+"""Spoken command words, by synthesised voices: a keyword spotter."""

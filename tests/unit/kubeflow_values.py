@@ -1,0 +1,20 @@
+"""Function components that pass values on, which TFX needs without postponed annotations."""
+
+from pathlib import Path
+
+from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, OutputDict, Parameter
+from tfx.dsl.component.experimental.decorators import component
+from tfx.types.standard_artifacts import Examples, Model
+
+
+@component
+def Count(examples: InputArtifact[Examples]) -> OutputDict(lines=int, share=float, told=str):
+    """Gives values."""
+    return {"lines": len(Path(examples.uri, "rows").read_text()), "share": 0.5, "told": "x"}
+
+
+@component
+def Repeat(lines: int, times: Parameter[int], copy: OutputArtifact[Model]) -> None:
+    """Takes one value as an artifact and one as a parameter."""
+    Path(copy.uri).write_text("line\n" * lines * times)
+    copy.set_string_custom_property("where", copy.uri)
