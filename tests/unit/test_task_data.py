@@ -86,6 +86,7 @@ def test_idx_files_come_back_as_they_were_written(values: np.ndarray, pack: Call
         struct.pack(">HBBI", 0, 13, 1, 4) + b"abcd",
         gzip.compress(struct.pack(">HBBI", 0, 8, 1, 3) + b"abc")[:-9],
     ],
+    ids=["empty", "other", "short", "no bytes", "short gzip"],
 )
 def test_what_is_no_whole_idx_file_of_bytes_is_refused(content: bytes) -> None:
     with pytest.raises(DataError, match="get the file anew"):
