@@ -8,13 +8,12 @@ from typing import Any
 from tfx import types
 from tfx.dsl.components.base import executor_spec
 from tfx.orchestration import data_types
-from tfx.types import channel_utils, standard_artifacts
-from tfx.types.component_spec import ChannelParameter, ComponentSpec
+from tfx.types.component_spec import ComponentSpec
 
 from tfx_edge.distiller import executor, work
 from tfx_edge.distiller.spec import DistillerConfig
 from tfx_edge.errors import ConfigError
-from tfx_edge.stages import component
+from tfx_edge.stages import component, several
 from tfx_edge.stages.user_code import defines
 
 
@@ -25,7 +24,7 @@ class DistillerSpec(ComponentSpec):
     INPUTS = {
         **component.MODEL_INPUT,
         **component.EXAMPLES_INPUTS,
-        "teachers": ChannelParameter(type=standard_artifacts.Model, optional=True),
+        **component.several_models("teachers", optional=True),
     }
     OUTPUTS = component.MODEL_OUTPUT
 
@@ -38,7 +37,7 @@ class Distiller(component.LearningComponent):
     comes from the module's ``build_student_fn(fn_args)``. The other arguments are those of every `LearningComponent`.
 
     Args:
-      teachers: further teachers: a channel of Model artifacts or several channels, of any pipeline.
+      teachers: further teachers, in order: a channel of Model artifacts or several channels, of any pipeline.
     """
 
     SPEC_CLASS = DistillerSpec
@@ -71,7 +70,7 @@ class Distiller(component.LearningComponent):
             module_file,
             module_path,
             custom_config,
-            teachers=_joined(teachers),
+            **({} if teachers is None else component.several_channels("Distiller", "teachers", teachers)),
         )
 
     @classmethod
@@ -93,9 +92,14 @@ class Distiller(component.LearningComponent):
     @classmethod
     def check(cls, config: Any, channels: dict[str, types.BaseChannel | None]) -> None:
         """Raises ConfigError when the configuration speaks of teachers that are not given."""
-        if channels.get("teachers") is not None:
-            return
+        teachers = 1 + sum(key in channels for key in several.keys("teachers"))
         weights = config.teacher_weights
+        if weights and len(weights) < teachers:  # more of them may be right, as a channel may hold several models
+            raise ConfigError(
+                f"{cls.__name__}: teacher_weights has {len(weights)} numbers for {teachers} teachers: give one for each"
+            )
+        if teachers > 1:
+            return
         if weights and len(weights) > 1:
             raise ConfigError(
                 f"{cls.__name__}: teacher_weights has {len(weights)} numbers for one teacher: give teachers"
@@ -106,12 +110,3 @@ class Distiller(component.LearningComponent):
                     raise ConfigError(
                         f"{cls.__name__}: loss {term.kind!r} compares with a layer of teacher {pair.of}: give teachers"
                     )
-
-
-def _joined(teachers: types.BaseChannel | Sequence[types.BaseChannel] | None) -> types.BaseChannel | None:
-    if teachers is None or isinstance(teachers, types.BaseChannel):
-        return teachers
-    channels = list(teachers)
-    if not channels:
-        raise ConfigError("Distiller: teachers is empty: leave it out, or give channels of Model artifacts")
-    return channel_utils.union(channels) if len(channels) > 1 else channels[0]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tfx_edge.distillation.settings import derivation
 from tfx_edge.distiller.spec import DistillerConfig
 from tfx_edge.errors import ConfigError, UserCodeError
+from tfx_edge.stages import several
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext
 from tfx_edge.training.types import Progress
@@ -108,7 +109,7 @@ def _carried_over(student: Any) -> tf_keras.Model:
 
 
 def _teacher_uris(stage: StageContext) -> list[str]:
-    return [stage.model_uri, *stage.request.inputs.get("teachers", ())]
+    return [stage.model_uri, *several.uris(stage.request.inputs, "teachers")]
 
 
 def _teachers(stage: StageContext) -> list[tf_keras.Model]:

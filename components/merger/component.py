@@ -23,10 +23,7 @@ class MergerSpec(ComponentSpec):
 
     PARAMETERS = component.PARAMETERS | component.USER_PARAMETERS
     INPUTS = {
-        **{
-            key: ChannelParameter(type=standard_artifacts.Model, optional=key != work.MODEL_KEYS[0])
-            for key in work.MODEL_KEYS
-        },
+        **component.several_models("models"),
         **component.EXAMPLES_INPUTS,
         "examples": ChannelParameter(type=standard_artifacts.Examples, optional=True),
     }
@@ -70,12 +67,7 @@ class Merger(component.EdgeComponent):
         module_path: str | None = None,
         custom_config: dict[str, Any] | None = None,
     ) -> None:
-        given = [models] if isinstance(models, types.BaseChannel) else list(models)
-        if not 1 <= len(given) <= len(work.MODEL_KEYS):
-            raise ConfigError(
-                f"Merger: models has {len(given)} channels; give 1 to {len(work.MODEL_KEYS)}. One channel may hold any "
-                "number of models: merge more by tfx.dsl.union, or in two steps"
-            )
+        given = component.several_channels("Merger", "models", models)
         if not isinstance(config, data_types.RuntimeParameter):
             parsed = MergerConfig.parse(config)
             if parsed.weights is not None and len(given) > 1 and len(parsed.weights) != len(given):
@@ -85,7 +77,7 @@ class Merger(component.EdgeComponent):
             if parsed.function == "module":
                 check_module("Merger", module_file, module_path, {"merge_fn": work.MERGE_PURPOSE})
         channels = {
-            **dict(zip(work.MODEL_KEYS, given, strict=False)),
+            **given,
             "examples": examples,
             "schema": schema,
             "transform_graph": transform_graph,

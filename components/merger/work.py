@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tfx_edge.errors import DataError, ModelError
 from tfx_edge.merger.spec import MergerConfig
 from tfx_edge.models import layout
+from tfx_edge.stages import several
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import SAMPLE_EXAMPLES, StageContext, model_digest
 from tfx_edge.stages.fn_args import FnArgs
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from tfx_edge.merging.merge import Merged
     from tfx_edge.stages.savings import Savings
 
-MODEL_KEYS = ("models", *(f"models_{number}" for number in range(2, 17)))
 MERGE_PURPOSE = "(outputs), which takes the list of the models' symbolic outputs and returns what it makes of them"
 _BATCHES = 4
 
@@ -38,7 +38,7 @@ def merge_models(request: Request, progress: Progress) -> dict[str, Any]:
     trace_as_it_is()
     stage = StageContext(request)
     config = MergerConfig.parse(request.properties["config"])
-    uris = [uri for key in MODEL_KEYS for uri in request.inputs.get(key, ())]
+    uris = several.uris(request.inputs, "models")
     merge_fn = stage.user_code.require("merge_fn", MERGE_PURPOSE) if config.function == "module" else None
     batches = _real_batches(stage)
     models = [_load(stage, uri, batches) for uri in uris]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from tfx import types
@@ -15,6 +16,7 @@ from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from tfx_edge.config import Config
 from tfx_edge.errors import ConfigError
+from tfx_edge.stages import several
 from tfx_edge.stages.user_code import check_module
 
 PARAMETERS = {
@@ -34,6 +36,36 @@ EXAMPLES_INPUTS = {
 }
 MODEL_INPUT = {"model": ChannelParameter(type=standard_artifacts.Model)}
 MODEL_OUTPUT = {"edge_model": ChannelParameter(type=standard_artifacts.Model)}
+
+
+def several_models(name: str, optional: bool = False) -> dict[str, ChannelParameter]:
+    """The inputs of a component that takes several channels of models under one name."""
+    return {
+        key: ChannelParameter(type=standard_artifacts.Model, optional=optional or key != name)
+        for key in several.keys(name)
+    }
+
+
+def several_channels(
+    component: str, name: str, given: types.BaseChannel | Sequence[types.BaseChannel]
+) -> dict[str, types.BaseChannel]:
+    """The channels that an author gave under one name, each by its key.
+
+    Args:
+      component: the component's name, for messages.
+      name: of the input.
+      given: one channel, or a sequence of them.
+
+    Raises:
+      ConfigError: there are none, or too many.
+    """
+    channels = [given] if isinstance(given, types.BaseChannel) else list(given)
+    if not 1 <= len(channels) <= several.LIMIT:
+        raise ConfigError(
+            f"{component}: {name} has {len(channels)} channels; give 1 to {several.LIMIT} channels of Model artifacts. "
+            "One channel may hold any number of models: join some by tfx.dsl.union"
+        )
+    return dict(zip(several.keys(name), channels, strict=False))
 
 
 def package_version() -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from tfx_edge.config import Config
 from tfx_edge.errors import DeviceError, EdgeError
 from tfx_edge.lite.bundle import versions
+from tfx_edge.stages import several
 from tfx_edge.stages.context import StageContext, model_digest
 from tfx_edge.training.checkpoints import Checkpoint
 
@@ -48,7 +49,7 @@ def work_digest(stage: StageContext, config: Config) -> str:
         "config": config.model_dump(mode="json"),
         "properties": {name: value for name, value in stage.request.properties.items() if name != "config"},
         "model": model_digest(stage.model_uri),
-        "teachers": [model_digest(uri) for uri in stage.request.inputs.get("teachers", ())],
+        "teachers": [model_digest(uri) for uri in several.uris(stage.request.inputs, "teachers")],
         "files": [_files(arguments.get(name) or ()) for name in ("train_files", "eval_files")],
         "arguments": {name: arguments.get(name) for name in ("schema_path", "transform_graph_path", "custom_config")},
         "code": _code(stage),

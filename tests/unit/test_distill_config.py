@@ -113,7 +113,8 @@ def test_further_teachers_are_a_channel_or_several() -> None:
     one = distiller({"student": "same", "teacher_weights": [1, 2]}, teachers=OTHER)
     assert one.spec.inputs["teachers"] is OTHER
     three = distiller({"student": "same", "teacher_weights": [1, 2, 3]}, teachers=[OTHER, MODEL])
-    assert three.spec.inputs["teachers"].type is standard_artifacts.Model
+    assert three.spec.inputs["teachers"] is OTHER
+    assert three.spec.inputs["teachers_2"] is MODEL
     assert "teachers" not in distiller({"student": "same"}).spec.inputs
 
 
@@ -123,5 +124,11 @@ def test_what_speaks_of_teachers_needs_them() -> None:
     layers = [{"teacher": "a", "student": "b", "of": 1}]
     with pytest.raises(ConfigError, match="a layer of teacher 1: give teachers"):
         distiller({"student": "same", "losses": [{"kind": "feature", "layers": layers}]})
-    with pytest.raises(ConfigError, match="teachers is empty"):
+    with pytest.raises(ConfigError, match="teachers has 0 channels; give 1 to 16"):
         distiller({"student": "same"}, teachers=[])
+    with pytest.raises(ConfigError, match="teachers has 17 channels; give 1 to 16"):
+        distiller({"student": "same"}, teachers=[OTHER] * 17)
+    with pytest.raises(ConfigError, match="teacher_weights has 2 numbers for 3 teachers"):
+        distiller({"student": "same", "teacher_weights": [1, 2]}, teachers=[OTHER, MODEL])
+    with pytest.raises(ConfigError, match="a layer of teacher 1: give teachers"):
+        distiller({"student": "same", "losses": [{"kind": "feature", "layers": layers}]})

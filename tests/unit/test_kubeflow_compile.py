@@ -25,10 +25,10 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import La
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import infra_validator_pb2
 from tfx.types import Channel, artifact
-from tfx.types.standard_artifacts import Model, ModelBlessing
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
 import tfx_edge
-from tfx_edge import LiteConverter
+from tfx_edge import Distiller, LiteConverter, Merger
 from tfx_edge.cli import main
 from tfx_edge.errors import ConfigError
 from tfx_edge.kubeflow import verdicts
@@ -156,6 +156,31 @@ def test_a_baseline_can_be_imported_from_where_each_run_says() -> None:
     assert made.spec["root"]["inputDefinitions"]["parameters"]["baseline-uri"]["defaultValue"] == "gs://bucket/blessed"
     source = tasks(made)["EdgeEvaluator-candidate"]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
     assert source == {"producerTask": "baseline", "outputArtifactKey": "result"}
+
+
+def test_each_of_several_models_is_an_artifact_of_its_own() -> None:
+    models = [
+        Importer(source_uri=f"gs://bucket/{name}", artifact_type=Model).with_id(name)
+        for name in ("one", "two", "three")
+    ]
+    one, two, three = (each.outputs["result"] for each in models)
+    examples = Importer(source_uri="gs://bucket/examples", artifact_type=Examples).with_id("examples")
+    distiller = Distiller(
+        model=one,
+        teachers=[two, three],
+        examples=examples.outputs["result"],
+        config={"student": "width:0.5", "teacher_weights": [1, 2, 3]},
+        label_key="label",
+    )
+    merger = Merger(models=[three, one], config={"function": "average"})
+    made = compiled(extra=[*models, examples, distiller, merger])
+
+    def sources(task: str) -> dict[str, str]:
+        artifacts = tasks(made)[task]["inputs"]["artifacts"]
+        return {key: given["taskOutputArtifact"]["producerTask"] for key, given in artifacts.items()}
+
+    assert sources("Distiller") == {"model": "one", "teachers": "two", "teachers_2": "three", "examples": "examples"}
+    assert sources("Merger") == {"models": "three", "models_2": "one"}
 
 
 def test_a_parameter_without_a_default_stays_without() -> None:

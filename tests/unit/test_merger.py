@@ -18,9 +18,10 @@ from tfx.types import channel, standard_artifacts
 
 from tfx_edge.errors import ConfigError, DataError, ModelError, UserCodeError
 from tfx_edge.merger.component import Merger
-from tfx_edge.merger.work import MODEL_KEYS, merge_models
+from tfx_edge.merger.work import merge_models
 from tfx_edge.models import layout, saving
 from tfx_edge.models.trainable import load_trainable
+from tfx_edge.stages import several
 
 MODEL = types.Channel(type=standard_artifacts.Model)
 EXAMPLES = types.Channel(type=standard_artifacts.Examples)
@@ -44,7 +45,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[tf_ker
 def request(folder: Path, output: Path, config: dict[str, Any], number: int = 3, **more: Any) -> Any:
     """What the executor would ask for, with the examples of the training tests."""
     asked = training_module.request("Merger", folder, "unused", QUICK | config)
-    inputs = {key: [str(folder / str(seed))] for seed, key in enumerate(MODEL_KEYS[:number])}
+    inputs = {key: [str(folder / str(seed))] for seed, key in enumerate(several.keys("models")[:number])}
     asked = dataclasses.replace(
         asked, inputs={**inputs, "examples": ["of input_fn"]}, outputs={"edge_model": [str(output)]}
     )
@@ -120,7 +121,7 @@ def test_without_examples_random_inputs_are_compared(
 ) -> None:
     folder, _ = trained
     asked = request(folder, tmp_path, {"function": "maximum"})
-    asked = dataclasses.replace(asked, inputs={key: asked.inputs[key] for key in MODEL_KEYS[:3]})
+    asked = dataclasses.replace(asked, inputs={key: asked.inputs[key] for key in several.keys("models")[:3]})
     merge_models(asked, lambda line: None)
     assert layout.read_steps(tmp_path)[0]["result"]["compared_on"] == "64 random inputs"
 
