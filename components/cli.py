@@ -106,7 +106,9 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(run=_report)
 
     from tfx_edge.kubeflow import commands as kubeflow
+    from tfx_edge.pipelines.scaffold import commands as scaffold
 
+    scaffold.register(commands, verbose)
     kubeflow.register(commands, verbose)
     return parser
 
