@@ -1,8 +1,8 @@
 """Runs a pipeline on Airflow, each node as a task, the way TFX's other runners run it.
 
 TFX's own runner for Airflow launches nodes by code that is older than TFX's pipeline IR. In ML Metadata it names an
-output after its key and the run alone, so a run fails where two nodes have an ``edge_model``, and a task that failed can
-never run again. Here each task is handed to the launcher that LocalDagRunner and BeamDagRunner use.
+output after its key and the run alone, so a run fails where two nodes have an ``edge_model``, and a task that failed
+can never run again. Here each task is handed to the launcher that LocalDagRunner and BeamDagRunner use.
 """
 
 from __future__ import annotations
