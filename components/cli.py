@@ -17,7 +17,7 @@ from tfx_edge.arguments import positive
 from tfx_edge.errors import ConfigError, EdgeError
 
 PROG = "tfx-edge"
-_METADATA_HELP = "the SQLite file of ML Metadata (default: looked for nearby)"
+_METADATA_HELP = "the SQLite file of ML Metadata, or mysql://, postgresql:// or grpc:// (default: looked for nearby)"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -77,12 +77,12 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("lineage", parents=[verbose], help="show what a .tflite file was made of, and how")
     command.add_argument("target", metavar="PATH_OR_SHA256", help="a .tflite file, or the SHA-256 of one")
-    command.add_argument("--metadata", type=Path, metavar="DB", help=_METADATA_HELP)
+    command.add_argument("--metadata", metavar="STORE", help=_METADATA_HELP)
     command.add_argument("--json", action="store_true", help="print JSON instead of text")
     command.set_defaults(run=_lineage)
 
     command = commands.add_parser("history", parents=[verbose], help="show what evaluators found, run after run")
-    command.add_argument("--metadata", type=Path, metavar="DB", help=_METADATA_HELP)
+    command.add_argument("--metadata", metavar="STORE", help=_METADATA_HELP)
     command.add_argument(
         "--node", nargs="+", action="extend", default=[], help="only these evaluators, such as EdgeEvaluator.candidate"
     )
@@ -147,16 +147,17 @@ def _layers(options: argparse.Namespace) -> str:
 
 
 def _lineage(options: argparse.Namespace) -> str:
+    from tfx_edge.lineage.connection import find_metadata
     from tfx_edge.lineage.render import to_json, to_text
-    from tfx_edge.lineage.trace import find_metadata, trace
+    from tfx_edge.lineage.trace import trace
 
     lineage = trace(options.target, find_metadata(options.metadata, options.target))
     return to_json(lineage) if options.json else to_text(lineage)
 
 
 def _history(options: argparse.Namespace) -> str:
+    from tfx_edge.lineage.connection import find_metadata
     from tfx_edge.lineage.history import read
-    from tfx_edge.lineage.trace import find_metadata
     from tfx_edge.report.history import choose_metrics, to_json, to_svg, to_text
 
     if options.plot and options.plot.suffix.lower() != ".svg":

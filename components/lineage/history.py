@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from dataclasses import dataclass
-from pathlib import Path
-
-from ml_metadata import errors as store_errors
+from itertools import chain
 
 from tfx_edge.errors import ConfigError
-from tfx_edge.lineage.store import Artifact, Execution, Store, figures, pb, time_text, value
-
-_OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT)
-_REPORT = "EdgeReport"
+from tfx_edge.lineage.connection import Place
+from tfx_edge.lineage.opening import explained
+from tfx_edge.lineage.reads import OUTPUTS, Artifact, Execution
+from tfx_edge.lineage.store import Store, time_text
+from tfx_edge.lineage.words import figures, is_complete, names, value
 
 
 @dataclass(frozen=True)
@@ -44,71 +43,67 @@ class Entry:
     uri: str
 
 
-def read(metadata: Path, nodes: Collection[str] = (), last: int | None = None) -> list[Entry]:
+def read(metadata: Place, nodes: Collection[str] = (), last: int | None = None) -> list[Entry]:
     """Reads the evaluations of a store, oldest first; an evaluation that a later run took from the cache counts once.
 
     Args:
-      metadata: the SQLite file of ML Metadata; it is only read.
+      metadata: the store: a SQLite file, or a server's URL; it is only read.
       nodes: ids of evaluators, such as ``EdgeEvaluator.candidate`` or just ``candidate``; none for all.
       last: how many to keep, the newest; None for all.
 
     Raises:
       ConfigError: the store cannot be read, or has no evaluation, or a node has none.
     """
-    try:
-        entries = sorted(_entries(Store(metadata)), key=lambda entry: (entry.time, entry.execution_id))
-    except (store_errors.StatusError, RuntimeError) as error:
-        raise ConfigError(
-            f"cannot read {str(metadata)!r} as a SQLite store of ML Metadata ({error}); "
-            "name the file that the pipeline wrote with --metadata"
-        ) from error
-    if not entries:
+    wanted, known, chosen = set(nodes), set[str](), list[Entry]()
+    with explained(metadata):
+        store = Store(metadata)
+        for report, execution in _evaluations(store):
+            if last and len(chosen) == last and wanted <= {*known, *map(short_name, known)}:
+                break
+            entry = _entry(store, report, execution)
+            known.add(entry.node)
+            fits = not wanted or {entry.node, short_name(entry.node)} & wanted
+            if fits and not (last and len(chosen) == last):
+                chosen.append(entry)
+    if not known:
         raise ConfigError(
             f"{str(metadata)!r} holds no report of an EdgeEvaluator; run a pipeline with one, "
             "or name its store with --metadata"
         )
-    known = sorted({entry.node for entry in entries})
     unknown = [node for node in nodes if node not in {*known, *map(short_name, known)}]
     if unknown:
-        raise ConfigError(f"no evaluator is called {', '.join(unknown)}; those in the store are {', '.join(known)}")
-    chosen = [entry for entry in entries if not nodes or {entry.node, short_name(entry.node)} & set(nodes)]
-    return chosen[-last:] if last else chosen
+        there = ", ".join(sorted(known))
+        raise ConfigError(f"no evaluator is called {', '.join(unknown)}; those in the store are {there}")
+    return chosen[::-1]
 
 
 def short_name(node: str) -> str:
     """The part of an evaluator's id that tells it from others."""
-    return node.removeprefix("EdgeEvaluator.")
+    return node.removeprefix("EdgeEvaluator.").removeprefix("EdgeEvaluator-")  # Kubeflow's tasks have no dots
 
 
-def _entries(store: Store) -> Iterator[Entry]:
-    reports = {
-        report.id: report
-        for kind in store.client.get_artifact_types()
-        if kind.name.rpartition(".")[2] == _REPORT
-        for report in store.client.get_artifacts_by_type(kind.name)
+def _evaluations(store: Store) -> list[tuple[Artifact, Execution]]:
+    """Each report with the execution that made it, newest first."""
+    reports = {report.id: report for report in store.artifacts_of_kind("EdgeReport")}
+    events = {
+        key: [event.execution_id for event in found if event.type in OUTPUTS]
+        for key, found in store.reads.events_of_artifacts(reports).items()
     }
-    if not reports:
-        return
-    events = [each for each in store.client.get_events_by_artifact_ids(reports) if each.type in _OUTPUTS]
-    ids = {event.execution_id for event in events}
-    executions = {each.id: each for each in store.client.get_executions_by_id(ids)} if ids else {}
-    seen = set()
-    for event in sorted(events, key=lambda each: each.execution_id):
-        execution = executions.get(event.execution_id)
-        if event.artifact_id in seen or not execution or execution.last_known_state != pb.Execution.COMPLETE:
-            continue
-        seen.add(event.artifact_id)
-        yield _entry(store, reports[event.artifact_id], execution)
+    makers = {each.id: each for each in store.reads.executions(chain.from_iterable(events.values()))}
+    made = []
+    for key, ids in events.items():
+        complete = [makers[each] for each in sorted(ids) if each in makers and is_complete(makers[each])]
+        made += [(reports[key], execution) for execution in complete[:1]]
+    return sorted(made, key=lambda each: (each[1].create_time_since_epoch, each[1].id), reverse=True)
 
 
 def _entry(store: Store, report: Artifact, execution: Execution) -> Entry:
-    names = {context.type: context.name for context in store.client.get_contexts_by_execution(execution.id)}
-    pipeline = names.get("pipeline", "")
+    found = names(execution, store.reads.contexts(execution.id))
     return Entry(
         execution_id=execution.id,
-        run=names.get("pipeline_run", ""),
-        pipeline=pipeline,
-        node=names.get("node", execution.type.rpartition(".")[2]).removeprefix(f"{pipeline}."),
+        run=found.run,
+        pipeline=found.pipeline,
+        node=found.node,
         time=time_text(execution.create_time_since_epoch),
         sha256=value(report, "sha256"),
         blessed=bool(value(report, "blessed", 0)),

@@ -1,87 +1,102 @@
-"""The questions that a lineage asks of ML Metadata.
-
-Only ``ml_metadata`` is used, neither TFX nor TensorFlow, and only reads that every version of the store answers: events
-by artifact and by execution (some versions have no filter queries and no lineage subgraphs).
-"""
+"""The questions that a lineage asks of ML Metadata. Only ``ml_metadata`` is used, neither TFX nor TensorFlow."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable
 from datetime import datetime, timezone
-from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
-import ml_metadata
-from ml_metadata.proto import metadata_store_pb2
-
+from tfx_edge.lineage import words
+from tfx_edge.lineage.connection import Place, pb
+from tfx_edge.lineage.opening import open_store
+from tfx_edge.lineage.reads import INPUTS, OUTPUTS, Artifact, Event, Execution, Reads
 from tfx_edge.lineage.record import ArtifactRef, ExamplesSource, Push, Step, Verdict
-
-pb: Any = metadata_store_pb2  # its classes are made while it is imported, so type checkers don't see them
-Artifact: TypeAlias = Any
-Execution: TypeAlias = Any
-Event: TypeAlias = Any
-
-_INPUTS = (pb.Event.INPUT, pb.Event.DECLARED_INPUT)
-_OUTPUTS = (pb.Event.OUTPUT, pb.Event.DECLARED_OUTPUT)
+from tfx_edge.lineage.words import kind, value
 
 
 class Store:
-    """A store, opened for reading; ``client`` is the API of ``ml_metadata``."""
+    """A store, opened for reading.
 
-    def __init__(self, path: Path) -> None:
-        config = pb.ConnectionConfig()
-        config.sqlite.filename_uri = str(path)
-        config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READONLY
-        self.client = ml_metadata.MetadataStore(config)
+    Args:
+      place: a SQLite file, or a server's URL.
 
-    def ancestry(self, model_id: int) -> tuple[tuple[Step, ...], tuple[ExamplesSource, ...]]:
+    Raises:
+      ConfigError: there is no store that can be read.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self.reads = Reads(open_store(place))
+
+    def artifacts_of_kind(self, name: str) -> list[Artifact]:
+        """Every artifact of a type, by the type's name without what stands before its last dot."""
+        client = self.reads.client
+        types = [each.name for each in client.get_artifact_types() if each.name.rpartition(".")[2] == name]
+        return [artifact for each in types for artifact in client.get_artifacts_by_type(each)]
+
+    def ancestry(self, model: Artifact) -> tuple[tuple[Step, ...], tuple[ExamplesSource, ...]]:
         """The executions that led to an artifact, newest first, and the examples that they began with."""
-        steps: dict[int, Step] = {}
+        steps: dict[int, Execution] = {}
         sources: dict[int, Artifact] = {}
-        seen = {model_id}
-        frontier = list(self.client.get_artifacts_by_id([model_id]))
+        seen = {model.id}
+        frontier = [model]
         while frontier:
-            artifact = frontier.pop()
-            producer = self._producer(artifact.id)
-            inputs = self._artifacts(producer.id, _INPUTS) if producer else []
-            if producer:
-                steps.setdefault(producer.id, self._step(producer))
-            if artifact.type == "Examples" and not any(each.type == "Examples" for each in inputs):
-                sources[artifact.id] = artifact
-            frontier += [each for each in inputs if each.id not in seen]
-            seen.update(each.id for each in inputs)
-        newest_first = sorted(steps.values(), key=lambda step: (step.started, step.execution_id), reverse=True)
-        return tuple(newest_first), tuple(_examples(sources[key]) for key in sorted(sources))
+            producers = self._producers([artifact.id for artifact in frontier])
+            self.reads.load_artifacts_of(execution.id for execution in producers.values())
+            following: dict[int, Artifact] = {}
+            for artifact in frontier:
+                producer = producers.get(artifact.id)
+                inputs = self.reads.artifacts_of(producer.id, INPUTS) if producer else []
+                if producer:
+                    steps[producer.id] = producer
+                if kind(artifact) == "Examples" and not any(kind(each) == "Examples" for each in inputs):
+                    sources[artifact.id] = artifact
+                following |= {each.id: each for each in inputs if each.id not in seen}
+            seen |= set(following)
+            frontier = list(following.values())
+        newest_first = sorted(map(self._step, steps.values()), key=lambda step: (step.started, step.execution_id))
+        return tuple(newest_first[::-1]), tuple(_examples(sources[key]) for key in sorted(sources))
 
-    def verdicts(self, model_id: int) -> list[Verdict]:
+    def verdicts(self, model: Artifact) -> list[Verdict]:
         """What every EdgeEvaluator found, newest first."""
         found = []
-        judges = self._consumers(model_id, "EdgeEvaluator")
+        judges = {each.id for each in self._consumers(model.id, "model")}
         # An execution that was given one model as both has a single event, which may be the baseline's.
-        others = self._consumers(model_id, "EdgeEvaluator", key="baseline_model")
-        for execution in sorted((*judges, *others), key=lambda each: each.id, reverse=True):
-            outputs = self._artifacts(execution.id, _OUTPUTS)
-            blessing = next((each for each in outputs if each.type == "ModelBlessing"), None)
-            if blessing and (execution in judges or value(blessing, "current_model_id") == model_id):
-                reports = [each for each in outputs if each.type.endswith("EdgeReport")]
-                found_figures = {name: figure for report in reports for name, figure in figures(report).items()}
+        others = self._consumers(model.id, "model", "baseline_model")
+        self.reads.load_artifacts_of(execution.id for execution in others)
+        for execution in sorted(others, key=lambda each: each.id, reverse=True):
+            outputs = self.reads.artifacts_of(execution.id, OUTPUTS)
+            blessing = next((each for each in outputs if kind(each) == "ModelBlessing"), None)
+            if not blessing or not words.is_evaluator(execution, outputs):
+                continue
+            if execution.id in judges or words.judged(blessing, model):
+                reports = [each for each in outputs if kind(each) == "EdgeReport"]
+                figures = {name: figure for report in reports for name, figure in words.figures(report).items()}
                 blessed, reason = bool(value(blessing, "blessed", 0)), value(blessing, "reason", "")
-                found.append(Verdict(blessed, reason, found_figures, self._step(execution)))
+                found.append(Verdict(blessed, reason, figures, self._step(execution)))
         return found
 
-    def pushes(self, model_id: int) -> list[Push]:
-        """The pushes that took place, newest first."""
-        return [
-            Push(
-                value(artifact, "pushed_destination", artifact.uri),
-                str(value(artifact, "pushed_version", "")),
-                self._step(execution),
-            )
-            for execution in self._consumers(model_id, "Pusher")
-            for artifact in self._artifacts(execution.id, _OUTPUTS)
-            if artifact.type == "PushedModel" and value(artifact, "pushed", 0)
-        ]
+    def pushed(self, models: Iterable[Artifact]) -> dict[int, list[tuple[Artifact, Execution]]]:
+        """The pushes of each model that took place, newest first: what Pusher put out, and its execution."""
+        ids = [model.id for model in models]
+        events = self.reads.events_of_artifacts(ids)
+        users = {event.execution_id for found in events.values() for event in found if event.type in INPUTS}
+        self.reads.load_artifacts_of(users)
+        self.reads.executions(users)
+        return {
+            model_id: [
+                (artifact, execution)
+                for execution in self._consumers(model_id, "model")
+                for artifact in self.reads.artifacts_of(execution.id, OUTPUTS)
+                if kind(artifact) == "PushedModel" and value(artifact, "pushed", 0)
+            ]
+            for model_id in ids
+        }
+
+    def push(self, artifact: Artifact, execution: Execution) -> Push:
+        """What is told of one push."""
+        version = str(value(artifact, "pushed_version", ""))
+        return Push(destination(artifact), version, self._step(execution))
 
     def newest_output(self, node_id: str, artifact_type: str) -> dict[str, Any]:
         """``uri`` and custom properties of an artifact that a node's newest execution put out; empty without one.
@@ -90,79 +105,63 @@ class Store:
           node_id: the component's id.
           artifact_type: the artifact's type name.
         """
-        contexts = [each for each in self.client.get_contexts_by_type("node") if each.name.endswith(f".{node_id}")]
-        executions = [each for context in contexts for each in self.client.get_executions_by_context(context.id)]
-        if not executions:
-            return {}
-        outputs = self._artifacts(max(executions, key=lambda each: each.id).id, _OUTPUTS)
+        client = self.reads.client
+        contexts = [each for each in client.get_contexts_by_type("node") if each.name.endswith(f".{node_id}")]
+        ids = [each.id for context in contexts for each in client.get_executions_by_context(context.id)]
+        outputs = self.reads.artifacts_of(max(ids), OUTPUTS) if ids else []
         found = next((each for each in outputs if each.type == artifact_type), None)
         return {name: value(found, name) for name in found.custom_properties} | {"uri": found.uri} if found else {}
 
-    def _producer(self, artifact_id: int) -> Execution | None:
-        """The execution that made an artifact: later ones only took it from the cache."""
-        events = self.client.get_events_by_artifact_ids([artifact_id])
-        makers = self._complete(event for event in events if event.type in _OUTPUTS)
-        return makers[-1] if makers else None
+    def _producers(self, artifact_ids: Collection[int]) -> dict[int, Execution]:
+        """The execution that made each artifact: later ones only took it from the cache."""
+        events = self.reads.events_of_artifacts(artifact_ids)
+        made = {key: [event for event in found if event.type in OUTPUTS] for key, found in events.items()}
+        self.reads.executions(event.execution_id for found in made.values() for event in found)
+        makers = {key: self._complete(found) for key, found in made.items()}
+        return {key: found[-1] for key, found in makers.items() if found}
 
-    def _consumers(self, artifact_id: int, kind: str, key: str = "model") -> list[Execution]:
-        events = self.client.get_events_by_artifact_ids([artifact_id])
-        readers = self._complete(each for each in events if each.type in _INPUTS and _key(each) == key)
-        return [execution for execution in readers if execution.type.endswith(kind)]
+    def _consumers(self, artifact_id: int, *keys: str) -> list[Execution]:
+        events = self.reads.events_of_artifacts([artifact_id])[artifact_id]
+        return self._complete(each for each in events if each.type in INPUTS and _key(each) in keys)
 
     def _complete(self, events: Iterable[Event]) -> list[Execution]:
         """The executions of events that ran to their end, newest first."""
-        ids = {event.execution_id for event in events}
-        executions = self.client.get_executions_by_id(ids) if ids else []
-        complete = [each for each in executions if each.last_known_state == pb.Execution.COMPLETE]
+        executions = self.reads.executions(event.execution_id for event in events)
+        complete = filter(words.is_complete, executions)
         return sorted(complete, key=lambda each: (each.create_time_since_epoch, each.id), reverse=True)
 
-    def _artifacts(self, execution_id: int, kinds: Collection[int]) -> list[Artifact]:
-        events = self.client.get_events_by_execution_ids([execution_id])
-        ids = sorted({event.artifact_id for event in events if event.type in kinds})
-        return list(self.client.get_artifacts_by_id(ids)) if ids else []
-
     def _step(self, execution: Execution) -> Step:
-        names = {context.type: context.name for context in self.client.get_contexts_by_execution(execution.id)}
-        node = names.get("node", execution.type.rpartition(".")[2])
         state = pb.Execution.State.Name(execution.last_known_state)
         return Step(
-            component=node.removeprefix(f"{names.get('pipeline', '')}."),
+            component=words.names(execution, self.reads.contexts(execution.id)).node,
             type=execution.type,
             execution_id=execution.id,
             state=state,
             started=time_text(execution.create_time_since_epoch),
             finished=time_text(execution.last_update_time_since_epoch) if state == "COMPLETE" else None,
-            recipe=_recipe(value(execution, "config")),
-            inputs=tuple(map(reference, self._artifacts(execution.id, _INPUTS))),
-            outputs=tuple(map(reference, self._artifacts(execution.id, _OUTPUTS))),
+            recipe=words.recipe(execution),
+            inputs=tuple(map(reference, self.reads.artifacts_of(execution.id, INPUTS))),
+            outputs=tuple(map(reference, self.reads.artifacts_of(execution.id, OUTPUTS))),
         )
-
-
-def _key(event: Event) -> str:
-    return event.path.steps[0].key if event.path.steps else ""
-
-
-def value(item: Artifact | Execution, name: str, default: Any = None) -> Any:
-    """A property of an artifact or an execution, custom ones first."""
-    for properties in (item.custom_properties, item.properties):
-        if name in properties:
-            kind = properties[name].WhichOneof("value")
-            return getattr(properties[name], kind) if kind else default
-    return default
-
-
-def figures(report: Artifact) -> dict[str, float]:
-    """The figures on an EdgeReport artifact, by metric name."""
-    return {
-        name: figure.double_value
-        for name, figure in sorted(report.custom_properties.items())
-        if figure.HasField("double_value") and name not in {"blessed", "is_external"}
-    }
 
 
 def reference(artifact: Artifact) -> ArtifactRef:
     """What a lineage keeps of an artifact."""
     return ArtifactRef(artifact.type, artifact.uri, artifact.id, value(artifact, "sha256"))
+
+
+def destination(pushed: Artifact) -> str:
+    """Where Pusher put a model."""
+    return str(value(pushed, "pushed_destination", pushed.uri))
+
+
+def time_text(milliseconds: int) -> str:
+    """A time of the store, which counts from 1970, as ISO 8601 in UTC."""
+    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(timespec="milliseconds")
+
+
+def _key(event: Event) -> str:
+    return event.path.steps[0].key if event.path.steps else ""
 
 
 def _examples(artifact: Artifact) -> ExamplesSource:
@@ -174,17 +173,3 @@ def _examples(artifact: Artifact) -> ExamplesSource:
         split_names=tuple(json.loads(value(artifact, "split_names") or "[]")),
         input_fingerprint=value(artifact, "input_fingerprint"),
     )
-
-
-def _recipe(text: str | None) -> dict[str, Any] | None:
-    """Other components may have a ``config`` that is no JSON object."""
-    try:
-        recipe = json.loads(text or "null")
-    except (TypeError, ValueError):
-        return None
-    return recipe if isinstance(recipe, dict) else None
-
-
-def time_text(milliseconds: int) -> str:
-    """A time of the store, which counts from 1970, as ISO 8601 in UTC."""
-    return datetime.fromtimestamp(milliseconds / 1000, timezone.utc).isoformat(timespec="milliseconds")

@@ -3,61 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from pathlib import Path
 
-from ml_metadata import errors as store_errors
-
-from tfx_edge.errors import ConfigError, ModelError
+from tfx_edge.errors import ModelError
+from tfx_edge.lineage.connection import Place
+from tfx_edge.lineage.opening import explained
+from tfx_edge.lineage.reads import Artifact
 from tfx_edge.lineage.record import Lineage
-from tfx_edge.lineage.store import Artifact, Store, reference, value
-
-ENVIRONMENT_VARIABLE = "TFX_EDGE_METADATA"
-_NAMES = ("metadata.db", "metadata.sqlite")
-_FOLDERS = (".", "metadata", "metadata/*", "tfx_metadata/*")
+from tfx_edge.lineage.store import Store, destination, reference
+from tfx_edge.lineage.words import value
 
 
-def find_metadata(given: Path | None, near: str | Path | None = None) -> Path:
-    """Finds the SQLite file of ML Metadata.
-
-    Args:
-      given: the file as the caller named it; it wins over the environment variable ``TFX_EDGE_METADATA``.
-      near: a file or folder whose ancestors are searched, nearest first, before the current folder and its ancestors.
-
-    Raises:
-      ConfigError: there is no such file, or more than one beside each other.
-    """
-    named = str(given) if given else os.environ.get(ENVIRONMENT_VARIABLE)
-    if named:
-        if Path(named).is_file():
-            return Path(named)
-        source = "--metadata" if given else ENVIRONMENT_VARIABLE
-        raise ConfigError(f"{source} is {named!r}, which is no file; name the SQLite file of ML Metadata")
-    starts = [Path(near).resolve()] if near and Path(near).exists() else []
-    starts.append(Path.cwd())
-    for folder in (folder for start in starts for folder in (start, *start.parents)):
-        for pattern in _FOLDERS:
-            found = sorted(path for name in _NAMES for path in folder.glob(f"{pattern}/{name}") if path.is_file())
-            if len(found) > 1:
-                names = ", ".join(map(str, found))
-                raise ConfigError(f"several stores of ML Metadata are near: {names}; choose one with --metadata")
-            if found:
-                return found[0]
-    searched = " or ".join(map(str, starts))
-    raise ConfigError(
-        f"no {' or '.join(_NAMES)} in or above {searched}; name the SQLite file of ML Metadata "
-        f"with --metadata or {ENVIRONMENT_VARIABLE}"
-    )
-
-
-def trace(target: str, metadata: Path) -> Lineage:
+def trace(target: str, metadata: Place) -> Lineage:
     """Tells what a model was made of.
 
     Args:
       target: the path of a ``.tflite`` file or of the folder that was pushed, or a SHA-256 in hexadecimal digits: all
         64, or at least 8 that no other model begins with.
-      metadata: the SQLite file of ML Metadata; it is only read.
+      metadata: the store: a SQLite file, or a server's URL; it is only read.
 
     Raises:
       ConfigError: the store cannot be read.
@@ -70,13 +34,8 @@ def trace(target: str, metadata: Path) -> Lineage:
             f"{target!r} is no .tflite file, no folder with one, and no SHA-256 (8 to 64 hexadecimal digits); "
             "check the path"
         )
-    try:
+    with explained(metadata):
         return _trace(Store(metadata), wanted, file, metadata)
-    except (store_errors.StatusError, RuntimeError) as error:
-        raise ConfigError(
-            f"cannot read {str(metadata)!r} as a SQLite store of ML Metadata ({error}); "
-            "name the file that the pipeline wrote with --metadata"
-        ) from error
 
 
 def _file(target: str) -> Path | None:
@@ -85,10 +44,8 @@ def _file(target: str) -> Path | None:
     return next((choice for choice in choices if choice.is_file()), None)
 
 
-def _trace(store: Store, wanted: str, file: Path | None, metadata: Path) -> Lineage:
-    models = [
-        model for model in store.client.get_artifacts_by_type("Model") if value(model, "sha256", "").startswith(wanted)
-    ]
+def _trace(store: Store, wanted: str, file: Path | None, metadata: Place) -> Lineage:
+    models = [model for model in store.artifacts_of_kind("Model") if value(model, "sha256", "").startswith(wanted)]
     hashes = sorted({value(model, "sha256") for model in models})
     if not models:
         doubt = f" of {str(file)!r}: was it changed after the push, or" if file else ": are the digits wrong, or was it"
@@ -99,18 +56,20 @@ def _trace(store: Store, wanted: str, file: Path | None, metadata: Path) -> Line
     if len(hashes) > 1:
         raise ModelError(f"{wanted!r} begins the SHA-256 of several models: {', '.join(hashes)}; give more digits")
 
+    pushed = store.pushed(models)
+
     def preference(model: Artifact) -> tuple[bool, bool, int]:
-        places = [Path(push.destination).resolve() for push in store.pushes(model.id)]
+        places = [Path(destination(artifact)).resolve() for artifact, _ in pushed[model.id]]
         return bool(file and file.resolve().parent in places), bool(places), model.id
 
     model = max(models, key=preference)
-    steps, examples = store.ancestry(model.id)
+    steps, examples = store.ancestry(model)
     return Lineage(
         sha256=hashes[0],
         file=str(file) if file else None,
         model=reference(model),
-        pushed=tuple(store.pushes(model.id)),
-        verdicts=tuple(store.verdicts(model.id)),
+        pushed=tuple(store.push(*each) for each in pushed[model.id]),
+        verdicts=tuple(store.verdicts(model)),
         steps=steps,
         examples=examples,
     )

@@ -15,8 +15,9 @@ import pytest
 from ml_metadata.proto import metadata_store_pb2 as pb
 
 from tfx_edge.errors import ConfigError, ModelError
+from tfx_edge.lineage.connection import find_metadata
 from tfx_edge.lineage.render import to_json, to_text
-from tfx_edge.lineage.trace import find_metadata, trace
+from tfx_edge.lineage.trace import trace
 
 CONTENT = b"a small model"
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
