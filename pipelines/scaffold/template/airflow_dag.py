@@ -6,7 +6,7 @@ import datetime
 import sys
 from pathlib import Path
 
-from tfx.orchestration.airflow.airflow_dag_runner import AirflowDagRunner, AirflowPipelineConfig
+from tfx_edge.airflow import AirflowDagRunner, AirflowPipelineConfig
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
