@@ -1,4 +1,4 @@
-"""The edge pipeline on TFX's BeamDagRunner: only the gate and Pusher have anything to do, and the verdict is the same."""
+"""The edge pipeline on TFX's BeamDagRunner: only the gate and Pusher have work to do, and the verdict is the same."""
 
 from __future__ import annotations
 
