@@ -16,11 +16,11 @@ from airflow.exceptions import AirflowSkipException
 from airflow.models.param import Param
 from airflow.operators.python import PythonOperator
 from tfx.dsl.compiler import constants
-from tfx.orchestration import metadata
+from tfx.orchestration import data_types_utils, metadata
 from tfx.orchestration.airflow import airflow_dag_runner
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.portable import launcher, runtime_parameter_utils, tfx_runner
-from tfx.orchestration.portable.mlmd import execution_lib
+from tfx.orchestration.portable import inputs_utils, launcher, runtime_parameter_utils, tfx_runner
+from tfx.orchestration.portable.mlmd import context_lib, execution_lib
 from tfx.proto.orchestration import pipeline_pb2
 from tfx.utils import telemetry_utils
 
@@ -79,7 +79,7 @@ def run_node(pipeline: pipeline_pb2.Pipeline, node_id: str, **context: Any) -> N
 
     Raises:
       ConfigError: the run's ``conf`` names a parameter that is not there.
-      EdgeError: the node's inputs could not be found.
+      EdgeError: the node's inputs could not be found, or it succeeded in this DAG run with other properties.
       AirflowSkipException: the pipeline skips the node.
     """
     dag_run = context["dag_run"]
@@ -98,14 +98,17 @@ def run_node(pipeline: pipeline_pb2.Pipeline, node_id: str, **context: Any) -> N
     deployment = runner_utils.extract_local_deployment_config(bound)
     store = deployment.metadata_connection_config
     connection = metadata.Metadata(getattr(store, store.WhichOneof("connection_config")))
+    executor = runner_utils.extract_executor_spec(deployment, node_id)
     (node,) = (each.pipeline_node for each in bound.nodes if each.pipeline_node.node_info.id == node_id)
+    if executor:
+        _renew(connection, node)
     with telemetry_utils.scoped_labels({telemetry_utils.LABEL_TFX_RUNNER: "airflow"}):
         info = launcher.Launcher(
             pipeline_node=node,
             mlmd_connection=connection,
             pipeline_info=bound.pipeline_info,
             pipeline_runtime_spec=bound.runtime_spec,
-            executor_spec=runner_utils.extract_executor_spec(deployment, node_id),
+            executor_spec=executor,
             custom_driver_spec=runner_utils.extract_custom_driver_spec(deployment, node_id),
         ).launch()
     _check(connection, node_id, info)
@@ -121,6 +124,31 @@ def _parameters(pipeline: pipeline_pb2.Pipeline) -> dict[str, Any]:
 
 def _property(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (dict, list)) else value
+
+
+def _renew(connection: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> None:
+    """Brings the properties of a node's failed execution in this run up to date: the launcher takes it up as it is.
+
+    Raises:
+      EdgeError: the execution succeeded with other properties, and the launcher would let its outputs stand.
+    """
+    parameters = inputs_utils.resolve_parameters_with_schema(node_parameters=node.parameters)
+    properties = data_types_utils.build_parsed_value_dict(parameters)
+    with connection as handle:
+        contexts = context_lib.prepare_contexts(handle, node.contexts)
+        for execution in execution_lib.get_executions_associated_with_all_contexts(handle, contexts):
+            fresh = execution_lib.prepare_execution(
+                handle, node.node_info.type, execution.last_known_state, properties
+            ).custom_properties
+            changed = [name for name, value in fresh.items() if execution.custom_properties[name] != value]
+            if changed and execution_lib.is_execution_successful(execution):
+                raise EdgeError(
+                    f"{node.node_info.id}: it succeeded in this DAG run already, with another value of "
+                    f"{', '.join(changed)}: start a new DAG run, where the cache answers for what did not change"
+                )
+            for name in changed:
+                execution.custom_properties[name].CopyFrom(fresh[name])
+            handle.store.put_executions([execution])
 
 
 def _check(connection: metadata.Metadata, node_id: str, info: Any) -> None:
