@@ -130,6 +130,7 @@ def connection_config(place: Place) -> Any:
     config.postgresql.port = str(server.port)
     config.postgresql.user = _quoted(server.user)
     config.postgresql.dbname = _quoted(server.database)
+    config.postgresql.skip_db_creation = True  # ML Metadata's SQL for that takes no quoted name
     if password:
         config.postgresql.password = _quoted(password)
     return config

@@ -91,7 +91,6 @@ def _open(config: Any) -> ml_metadata.MetadataStore:
         server.skip_db_creation = True
         mysql.check(server.host, server.port, server.user, server.password, server.database)
     else:
-        config.postgresql.skip_db_creation = True
         # What libpq reads while it connects: such a session can make no table.
         options = f"{os.environ.get('PGOPTIONS', '')} {_READ_ONLY}".strip()
         with _environment(PGOPTIONS=options, PGCONNECT_TIMEOUT=str(_CONNECT_SECONDS)):
