@@ -149,7 +149,7 @@ def _reason(error: BaseException) -> str:
 
 def last_exception(text: str) -> str:
     """What the last traceback in a text ends with, since engines tell of a worker's error by its whole traceback."""
-    return _FRAMES.sub("", text).strip()[-_TOLD:]
+    return " ".join(_FRAMES.sub("", text).split())[-_TOLD:]
 
 
 def _main(request: str, failure: str) -> None:
