@@ -80,16 +80,17 @@ def parse(url: str) -> Server:
     Raises:
       ConfigError: the URL is none of a store, or holds a password, which the message leaves out.
     """
+    if ":" in url.partition("://")[2].rpartition("@")[0]:
+        raise ConfigError(
+            "the store's URL holds a password, which every user of this machine could read; take it out "
+            f"and set the environment variable {PASSWORD_VARIABLE}"
+        )
     try:
         parts = urlsplit(url)
         port = parts.port
-    except ValueError as error:
-        raise ConfigError(f"the store's URL cannot be read ({error}); write {_FORMS}") from error
-    if parts.password is not None:
-        raise ConfigError(
-            f"the store's URL holds a password, which every user of this machine could read; take it out "
-            f"and set the environment variable {PASSWORD_VARIABLE}"
-        )
+    except ValueError:
+        # No cause either: ValueError's text may be a password without its user.
+        raise ConfigError(f"the store's URL cannot be read: is its port a number? Write {_FORMS}") from None
     if parts.scheme not in _PORTS:
         raise ConfigError(f"{url!r} is no URL of a store; name the SQLite file of ML Metadata, or write {_FORMS}")
     _check(url, parts)
