@@ -8,7 +8,9 @@ share, so the work of every stage runs in a child; progress and errors come back
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
+import errno
 import importlib
 import json
 import logging
@@ -25,6 +27,7 @@ from tfx_edge import errors
 
 LOGGER = logging.getLogger("tfx_edge")
 _PROGRESS = "@tfx-edge-progress "
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +64,7 @@ def run(work: str, request: Request) -> dict[str, Any]:
       The function's JSON-serializable result.
 
     Raises:
-      EdgeError: as raised by the function, of the same class.
+      EdgeError: as raised by the function, of the same class; also where there is no room for what it writes.
       ModelError: the child died; the message holds its signal or exit status and its last words.
     """
     with tempfile.TemporaryDirectory(prefix="tfx-edge-") as scratch:
@@ -78,6 +81,7 @@ def run(work: str, request: Request) -> dict[str, Any]:
             text=True,
             errors="replace",
             env=environment,
+            start_new_session=True,  # so that what it starts, such as a measurement, can be ended with it
         )
         last_words = collections.deque[str](maxlen=15)
         assert process.stdout is not None
@@ -88,9 +92,12 @@ def run(work: str, request: Request) -> dict[str, Any]:
                 else:
                     LOGGER.debug("%s", line.rstrip())
                     last_words.append(line.rstrip())
-            status = process.wait()
+            with contextlib.suppress(ChildProcessError):
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # its number stays its own until wait()
         finally:
-            process.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            status = process.wait()
         if not result_file.is_file():
             raise errors.ModelError(
                 f"{request.component}: the process {_ending(status)}. Its last words:\n" + "\n".join(last_words)
@@ -116,16 +123,24 @@ def _main(work: str, request_file: str, result_file: str) -> None:
         result = {"value": getattr(importlib.import_module(module), name)(request, _report)}
     except errors.EdgeError as error:
         result = {"error": type(error).__name__, "message": str(error)}
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        where = f"{error.filename!r} " if error.filename else "its output "
+        result = {"error": "EdgeError", "message": f"cannot write {where}({error.strerror}); make room and run again"}
     temporary = Path(result_file).with_suffix(".part")
     temporary.write_text(json.dumps(result))
     temporary.replace(result_file)
 
 
 def _end_with_parent() -> None:
-    """Ends the process when the one that started it dies: nobody would take the result, and the next run may begin."""
+    """Ends the process when the one that started it dies: nobody would take the result, and the next run may begin.
+
+    What it started ends with it: a device that hangs would be left to nobody, and slow down what is measured next.
+    """
     while os.read(0, 1):
         pass
-    os._exit(1)
+    os.killpg(0, signal.SIGKILL)
 
 
 def _report(line: str) -> None:
