@@ -111,6 +111,25 @@ def test_it_compiles_for_kubeflow(runs: Runs) -> None:
     assert json.loads(parameter["defaultValue"]) == json.loads((runs.folder / "gate.json").read_text())
 
 
+@pytest.mark.airflow
+def test_its_dag_runs_on_airflow(tmp_path: Path) -> None:
+    (tmp_path / "dags").mkdir()
+    folder = tmp_path / "dags" / "wine"
+    assert call(tmp_path, *TFX_EDGE, "init", str(folder)).returncode == 0
+    settings = {
+        "AIRFLOW_HOME": str(tmp_path / "home"),
+        "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
+        "AIRFLOW__CORE__DAGBAG_IMPORT_TIMEOUT": "180",
+        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
+    }
+    airflow = ("env", *(f"{name}={value}" for name, value in settings.items()), sys.executable, "-m", "airflow")
+    made = call(tmp_path, *airflow, "db", "migrate")
+    assert made.returncode == 0, made.stderr
+    done = call(tmp_path, *airflow, "dags", "test", "wine", "2026-01-02")
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
+    assert len(list((folder / "pushed").glob("*/tflite"))) == 1
+
+
 def test_a_gate_that_is_no_configuration_is_told_before_anything_runs(runs: Runs, tmp_path: Path) -> None:
     shutil.copytree(runs.folder / "data", tmp_path / "data")
     (tmp_path / "gate.json").write_text('{"thresholds": {"acuracy": {"min": 0.9}}}')

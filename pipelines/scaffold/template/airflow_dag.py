@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 import pipeline
 
 SCHEDULE = {
-    "schedule_interval": "0 3 * * *",
+    "schedule": "0 3 * * *",
     "start_date": datetime.datetime(2026, 1, 1),
     "catchup": False,
     "max_active_runs": 1,
