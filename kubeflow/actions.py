@@ -5,22 +5,58 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import tempfile
 import warnings
 from collections.abc import Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from tfx_edge.errors import ConfigError
 from tfx_edge.kubeflow.server import ServerSettings
 
+if TYPE_CHECKING:
+    from tfx_edge.kubeflow.compiler import Compiled
+
 
 def compile_command(options: argparse.Namespace) -> str:
     """Compiles a pipeline and writes the file."""
+    compiled = _compile(options, options.image)
+    compiled.write(options.output)
+    image = compiled.settings.image
+    lines = [f"wrote {options.output}: {len(compiled.spec['root']['dag']['tasks'])} tasks, image {image}"]
+    return "\n".join([*lines, *(f"note: {note}" for note in compiled.notes)])
+
+
+def image_command(options: argparse.Namespace) -> str:
+    """Builds the image of a pipeline's tasks, or writes its build context."""
+    from tfx_edge.kubeflow.image import docker
+
+    if not options.context:
+        docker.check()
+    compiled = _compile(options, options.tag)
+
+    from tfx_edge.kubeflow.image import context
+
+    base = options.base or context.default_base()
+    builder = options.builder or context.default_builder()
+    if options.context:
+        notes = context.write(compiled, options.context, base, builder)
+        done = f"wrote {options.context}; docker build --tag {compiled.settings.image} {options.context}"
+    else:
+        with tempfile.TemporaryDirectory(prefix="tfx-edge-image-") as folder:
+            notes = context.write(compiled, Path(folder), base, builder)
+            docker.build(Path(folder), compiled.settings.image, options.network, options.build_arg)
+        done = f"built {compiled.settings.image}"
+    return "\n".join([done, *(f"note: {note}" for note in notes)])
+
+
+def _compile(options: argparse.Namespace, image: str | None) -> Compiled:
     from tfx_edge.kubeflow.settings import CompileSettings, default_image
 
     settings = CompileSettings.parse(
         {
             "target": options.target,
-            "image": options.image or default_image(),
+            "image": image or default_image(),
             "pipeline_root": options.pipeline_root,
             "volumes": dict(_volume(text) for text in options.volume),
         }
@@ -33,11 +69,7 @@ def compile_command(options: argparse.Namespace) -> str:
             if error.name != "kfp":
                 raise
             raise ConfigError("compiling for Kubeflow needs kfp; pip install 'tfx-edge[kubeflow]'") from error
-
-    compiled = compile_pipeline(load(options.pipeline, options.arg), settings)
-    compiled.write(options.output)
-    lines = [f"wrote {options.output}: {len(compiled.spec['root']['dag']['tasks'])} tasks, image {settings.image}"]
-    return "\n".join([*lines, *(f"note: {note}" for note in compiled.notes)])
+    return compile_pipeline(load(options.pipeline, options.arg), settings)
 
 
 def submit_command(options: argparse.Namespace) -> str:

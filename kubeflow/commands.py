@@ -1,4 +1,4 @@
-"""``tfx-edge kubeflow``: compiles, submits and schedules pipelines.
+"""``tfx-edge kubeflow``: compiles pipelines, builds their images, submits and schedules them.
 
 This is the argument parser; what the commands do is in `tfx_edge.kubeflow.actions`.
 """
@@ -22,7 +22,13 @@ def register(commands: Any, verbose: argparse.ArgumentParser) -> None:
     """
     group = commands.add_parser("kubeflow", parents=[verbose], help="run pipelines on Kubeflow Pipelines")
     actions = group.add_subparsers(title="actions", required=True, metavar="ACTION")
-    _add_compile(actions.add_parser("compile", parents=[verbose], help="compile a pipeline for Kubeflow or Vertex AI"))
+    pipeline = _pipeline_options()
+    _add_compile(
+        actions.add_parser("compile", parents=[verbose, pipeline], help="compile a pipeline for Kubeflow or Vertex AI")
+    )
+    _add_image(
+        actions.add_parser("image", parents=[verbose, pipeline], help="build the container image of a pipeline's tasks")
+    )
 
     server = _server_options()
     run = _run_options()
@@ -57,24 +63,31 @@ def register(commands: Any, verbose: argparse.ArgumentParser) -> None:
 
 
 def _add_compile(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "pipeline", metavar="PIPELINE", help="package.module:function or file.py:function (default: create_pipeline)"
-    )
     command.add_argument("-o", "--output", type=Path, default=Path("pipeline.yaml"), metavar="FILE")
-    command.add_argument(
-        "--arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the function; JSON, or text"
-    )
-    command.add_argument("--target", choices=("kfp", "vertex"), default="kfp", help="default: kfp")
     command.add_argument("--image", help="the container image of the tasks (default: tfx-edge:VERSION)")
-    command.add_argument("--pipeline-root", metavar="URI", help="where artifacts are kept (default: the pipeline's)")
+    command.set_defaults(run=_later("compile"))
+
+
+def _add_image(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--tag", metavar="REF", help="the image's name (default: tfx-edge:VERSION, as of compile)")
     command.add_argument(
-        "--volume",
+        "--context", type=Path, metavar="FOLDER", help="only write the build context, and build nothing"
+    )
+    command.add_argument(
+        "--base", metavar="IMAGE", help="what the image is made from; has Python (default: python:X.Y-slim)"
+    )
+    command.add_argument(
+        "--builder", metavar="IMAGE", help="where packages are installed; has compilers too (default: python:X.Y)"
+    )
+    command.add_argument("--network", help="of the build, as docker takes it, such as host")
+    command.add_argument(
+        "--build-arg",
         action="append",
         default=[],
-        metavar="CLAIM:/FOLDER",
-        help="mount a persistent volume claim in every task",
+        metavar="NAME=VALUE",
+        help="as docker takes it: PIP_INDEX_URL, PIP_EXTRA_INDEX_URL, PIP_TRUSTED_HOST, PIP_CERT, proxies",
     )
-    command.set_defaults(run=_later("compile"))
+    command.set_defaults(run=_later("image"))
 
 
 def _add_schedule(command: argparse.ArgumentParser) -> None:
@@ -98,6 +111,26 @@ def _add_following(command: argparse.ArgumentParser) -> None:
     )
     command.add_argument("--interval", type=float, default=10.0, metavar="S", help="seconds between questions")
     command.add_argument("--limit", type=float, metavar="S", help="seconds after which to stop waiting")
+
+
+def _pipeline_options() -> argparse.ArgumentParser:
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument(
+        "pipeline", metavar="PIPELINE", help="package.module:function or file.py:function (default: create_pipeline)"
+    )
+    options.add_argument(
+        "--arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the function; JSON, or text"
+    )
+    options.add_argument("--target", choices=("kfp", "vertex"), default="kfp", help="default: kfp")
+    options.add_argument("--pipeline-root", metavar="URI", help="where artifacts are kept (default: the pipeline's)")
+    options.add_argument(
+        "--volume",
+        action="append",
+        default=[],
+        metavar="CLAIM:/FOLDER",
+        help="mount a persistent volume claim in every task",
+    )
+    return options
 
 
 def _server_options() -> argparse.ArgumentParser:

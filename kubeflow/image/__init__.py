@@ -1,0 +1,1 @@
+"""The container image of a pipeline's tasks: its build context, and `docker build`."""
