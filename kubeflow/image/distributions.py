@@ -39,7 +39,7 @@ def closure(requirements: Iterable[str]) -> Closure:
     """
     found: dict[str, metadata.Distribution] = {}
     missing: dict[str, str] = {}
-    waiting = [("", Requirement(text), "") for text in requirements]
+    waiting: list[tuple[str, Requirement, str]] = [("the pipeline", Requirement(text), "") for text in requirements]
     seen: set[tuple[str, str]] = set()
     while waiting:
         requiring, requirement, extra = waiting.pop()
@@ -48,19 +48,19 @@ def closure(requirements: Iterable[str]) -> Closure:
         name = canonicalize_name(requirement.name)
         distribution = installed(name)
         if distribution is None:
-            missing[name] = f"{name}, which {requiring or 'the pipeline'} requires"
+            missing[name] = f"{name}, which {requiring} requires"
             continue
         found[name] = distribution
-        for wanted in {"", *requirement.extras} - {extra for known, extra in seen if known == name}:
+        for wanted in {"", *requirement.extras} - {known for owner, known in seen if owner == name}:
             seen.add((name, wanted))
             waiting += [(name, Requirement(text), wanted) for text in distribution.requires or ()]
     own = canonicalize_name(Requirement(OWN).name)
     result = Closure(missing=sorted(missing.values()))
-    for name, distribution in sorted(found.items()):
-        if name == own or source(distribution):
+    for known, distribution in sorted(found.items()):
+        if known == own or source(distribution):
             result.local.append(distribution)
         else:
-            result.pinned.append(f"{name}=={distribution.version}")
+            result.pinned.append(f"{known}=={distribution.version}")
     return result
 
 

@@ -44,14 +44,14 @@ def find(compiled: Compiled) -> Modules:
       ConfigError: two different modules have one name, or one cannot be read.
     """
     modules = Modules()
-    waiting = [(file.stem, file.parent) for file in compiled.modules]
+    waiting: list[tuple[str, Path | None]] = [(file.stem, file.parent) for file in compiled.modules]
     waiting += [(name.split(".")[0], None) for name in _named(compiled.spec)]
     while waiting:
         name, folder = waiting.pop()
         place = _place(name, folder)
         if place is None or name in sys.stdlib_module_names or place == modules.local.get(name):
             continue
-        owners = _owners(place)
+        owners = _owners(name, place)
         if owners:
             modules.distributions |= owners
         elif _standard(place):
@@ -88,12 +88,14 @@ def _place(name: str, folder: Path | None) -> Path | None:
     return Path(spec.origin).resolve() if spec.origin else None
 
 
-def _owners(place: Path) -> set[str]:
+def _owners(name: str, place: Path) -> set[str]:
     """The installed distributions that a module belongs to; several if it is a namespace."""
     found = set(_installed_places().get(place, ()))
     for distribution in metadata.distributions():
         tree = editable_folder(distribution)
-        if tree and place.is_relative_to(tree.resolve()):
+        # An editable installation tells its modules, or has one of its own name; its tree may hold others too.
+        tops = (distribution.read_text("top_level.txt") or distribution.metadata["Name"].replace("-", "_")).split()
+        if tree and place.is_relative_to(tree.resolve()) and name in tops:
             found.add(distribution.metadata["Name"])
     return found
 

@@ -82,8 +82,8 @@ def _wheel_name(distribution: metadata.Distribution) -> str:
 def _record(files: list[metadata.PackagePath]) -> str:
     rows = []
     for file in files:
-        known = file.name != "RECORD" and file.hash
-        rows.append(f"{PurePosixPath(file)},{f'{file.hash.mode}={file.hash.value}' if known else ''},")
+        digest = f"{file.hash.mode}={file.hash.value}" if file.hash else ""
+        rows.append(f"{PurePosixPath(file)},{digest},")
     return "\n".join(rows) + "\n"
 
 
