@@ -1,0 +1,3 @@
+"""What the pipeline's file imports."""
+
+GATE = "EdgeEvaluator.candidate"

@@ -1,0 +1,43 @@
+"""The engine and the runs that its tests share."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+sys.path.insert(0, os.path.dirname(__file__))
+
+import engine as engines
+
+AUTHOR = engines.HERE / "author" / "gate_pipeline.py"
+THRESHOLDS = '{"accuracy": {"min": 0.8, "max_drop": 0.15}, "size_bytes": {"max": 50000}}'
+
+
+@pytest.fixture(scope="session")
+def engine() -> Iterator[engines.Engine]:
+    """A Docker daemon with the image of the author's pipeline."""
+    for started in engines.start():
+        started.build(f"{AUTHOR}:create_pipeline", "--arg", "push_to=/volume", "--volume", "claim:/volume")
+        yield started
+
+
+@pytest.fixture(scope="session")
+def digits(engine: engines.Engine, tmp_path_factory: pytest.TempPathFactory) -> engines.Run:
+    """The digits pipeline, whole. Its volume lies in the pipeline root, the only folder that the runner mounts."""
+    from tfx_edge.pipelines.digits import data
+
+    root = tmp_path_factory.mktemp("digits")
+    volume = root / "volume"
+    data.write_examples(volume / "data")
+    for folder in (root, volume):
+        folder.chmod(0o777)  # tasks run as another user
+    package = engine.compile(
+        "tfx_edge.pipelines.digits.pipeline:create",
+        root / "digits.yaml",
+        *("--arg", f"root={volume}", "--arg", f"thresholds={THRESHOLDS}", "--arg", "epochs=6"),
+        *("--pipeline-root", "minio://mlpipeline/digits", "--volume", f"claim:{volume}"),
+    )
+    return engine.run(package, root)

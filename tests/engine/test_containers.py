@@ -1,0 +1,119 @@
+"""Compiled pipelines run whole in containers, without a cluster, by Kubeflow's own local runner."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import AUTHOR
+from engine import IMAGE, Engine, Run
+
+pytestmark = pytest.mark.engine
+GATE = "EdgeEvaluator-candidate"
+JUDGED = {"accuracy": {"min": 0.8}}
+Judge = Callable[..., Run]
+
+
+def blessing(run: Run) -> dict[str, Any]:
+    """What the gate told Kubeflow of its blessing."""
+    told = json.loads(run.output_of(GATE, "executor_output.json").read_text())
+    return told["artifacts"]["blessing"]["artifacts"][0]["metadata"]
+
+
+@pytest.fixture
+def judge(engine: Engine, digits: Run, tmp_path: Path) -> Judge:
+    """Runs the author's pipeline on the candidate of the digits pipeline."""
+    root = tmp_path / "root"
+    root.mkdir()
+    root.chmod(0o777)  # whatever the umask: tasks run as another user
+    uris = {}
+    for name, task, output in (
+        ("model", "LiteConverter-int8", "edge_model"),
+        ("examples", "Transform", "transformed_examples"),
+        ("graph", "Transform", "transform_graph"),
+    ):
+        shutil.copytree(digits.output_of(task, output), root / name)
+        uris[f"{name}-uri"] = str(root / name)
+    package = engine.compile(
+        f"{AUTHOR}:create_pipeline",
+        tmp_path / "gate.yaml",
+        *("--arg", f"push_to={root}/pushed", "--volume", f"claim:{root}"),
+    )
+
+    def run(thresholds: dict[str, Any], **options: Any) -> Run:
+        return engine.run(package, root, {**uris, "gate-config": json.dumps({"thresholds": thresholds})}, options)
+
+    return run
+
+
+def test_the_candidate_is_blessed_and_pushed(digits: Run) -> None:
+    assert digits.status == 0, digits.output[-5000:]
+    assert blessing(digits)["blessed"] == 1
+    (pushed,) = (digits.root / "volume" / "pushed").glob("*/tflite/*.tflite")
+    assert hashlib.sha256(pushed.read_bytes()).hexdigest() == blessing(digits)["sha256"]
+
+
+def test_the_report_has_the_figures_that_decided(digits: Run) -> None:
+    report = json.loads((digits.output_of(GATE, "report") / "report.json").read_text())
+    (pushed,) = (digits.root / "volume" / "pushed").glob("*/tflite/*.tflite")
+    assert report["verdict"]["blessed"] is True
+    assert report["size"]["size_bytes"] == pushed.stat().st_size <= 50_000
+    assert report["quality"]["accuracy"] >= 0.8
+
+
+def test_markers_run_where_the_gate_has_blessed_and_only_there(digits: Run) -> None:
+    blessed = {
+        gate.name
+        for gate in digits.root.glob("*/EdgeEvaluator-*")
+        if (gate / "report").is_dir()
+        and json.loads((gate / "report" / "report.json").read_text())["verdict"]["blessed"]
+    }
+    assert GATE in blessed
+    assert {gate for gate in blessed if f"{gate}: blessed" in digits.output} == blessed
+
+
+def test_tasks_do_not_run_as_root(engine: Engine, digits: Run) -> None:
+    assert engine.docker("image", "inspect", "--format", "{{.Config.User}}", IMAGE) == "1000:1000"
+    written = [file for file in digits.root.glob("*/*/*/*") if file.is_file()]
+    assert len(written) > 10
+    assert {file.stat().st_uid for file in written} == {1000}
+
+
+def test_the_image_has_no_compilers_and_any_user_can_compile_in_it(engine: Engine) -> None:
+    run = ("run", "--rm", "--network", "none", "--user", "4321", IMAGE)
+    assert engine.docker(*run, "sh", "-c", "command -v gcc g++ cc make || echo none") == "none"
+    compiled = engine.docker(
+        *(*run, "tfx-edge", "kubeflow", "compile", "tfx_edge.pipelines.digits.pipeline:create", "-o", "/tmp/x.yaml"),
+        *("--arg", "root=/data", "--arg", f"thresholds={json.dumps(JUDGED)}"),
+        *("--pipeline-root", "minio://mlpipeline/digits", "--volume", "claim:/data"),
+    )
+    assert "wrote /tmp/x.yaml: 21 tasks" in compiled
+
+
+def test_an_authors_modules_run_in_the_image(judge: Judge) -> None:
+    run = judge(JUDGED)
+    assert run.status == 0, run.output[-5000:]
+    assert run.output_of("tell-user", "uid").read_text() == "1000"
+    assert blessing(run)["blessed"] == 1
+    assert len(list((run.root / "pushed").glob("*/tflite/*.tflite"))) == 1
+
+
+def test_a_model_below_the_threshold_is_not_pushed(judge: Judge) -> None:
+    run = judge({"size_bytes": {"max": 1000}})
+    assert run.status == 0, run.output[-5000:]
+    assert blessing(run)["blessed"] == 0
+    assert "size_bytes" in blessing(run)["reason"]
+    assert f"{GATE}: blessed" not in run.output
+    assert not (run.root / "pushed").exists()
+
+
+def test_a_task_that_is_killed_for_its_memory_blesses_and_pushes_nothing(judge: Judge) -> None:
+    run = judge(JUDGED, mem_limit="400m")
+    assert run.status != 0 or blessing(run)["blessed"] == 0
+    assert not list(run.root.glob(f"*/{GATE}/blessing/BLESSED"))
+    assert not (run.root / "pushed").exists()
