@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, TypeAlias
 
+from ml_metadata import errors
+
 from tfx_edge.lineage.connection import pb
 
 Artifact: TypeAlias = Any
@@ -51,7 +53,10 @@ class Reads:
     def contexts(self, execution_id: int) -> list[Any]:
         """The contexts of an execution: the store has no question for those of several."""
         if execution_id not in self._contexts:
-            self._contexts[execution_id] = list(self.client.get_contexts_by_execution(execution_id))
+            try:
+                self._contexts[execution_id] = list(self.client.get_contexts_by_execution(execution_id))
+            except errors.NotFoundError:  # an execution without any
+                self._contexts[execution_id] = []
         return self._contexts[execution_id]
 
     def artifacts_of(self, execution_id: int, kinds: Iterable[int]) -> list[Artifact]:
