@@ -30,15 +30,19 @@ AirflowPipelineConfig = airflow_dag_runner.AirflowPipelineConfig
 _OWN = (constants.PIPELINE_RUN_ID_PARAMETER_NAME, constants.PIPELINE_ROOT_PARAMETER_NAME)  # parameters that TFX adds
 
 
-class AirflowDagRunner(tfx_runner.IrBasedRunner, airflow_dag_runner.AirflowDagRunner):
-    """TFX's AirflowDagRunner with retries, clearing, and any number of outputs of one name.
+class AirflowDagRunner(tfx_runner.IrBasedRunner):
+    """Takes the place of TFX's AirflowDagRunner, with retries, clearing, and any number of outputs of one name.
 
     ``run`` returns the DAG. Every RuntimeParameter, of any type, becomes a parameter of the DAG with its default: it is
     shown when a run is triggered by hand, and a run's ``conf`` may replace it, by a JSON object where it holds JSON.
 
     Args:
-      config: an `AirflowPipelineConfig`, whose ``airflow_dag_config`` holds arguments of Airflow's DAG.
+      config: an `AirflowPipelineConfig`, whose ``airflow_dag_config`` holds arguments of Airflow's DAG. Its launchers
+        and component configurations are not used.
     """
+
+    def __init__(self, config: AirflowPipelineConfig | None = None) -> None:
+        self._config = config or AirflowPipelineConfig()
 
     def run_with_ir(
         self, pipeline: pipeline_pb2.Pipeline, run_options: pipeline_pb2.RunOptions | None = None, **kwargs: Any
