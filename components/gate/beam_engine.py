@@ -89,8 +89,17 @@ class Engine:
         workers = self._workers()
         return workers // math.gcd(workers, files) if 0 < files < _EVEN * workers else 1
 
-    def require_usable(self) -> None:
-        """Raises ConfigError where it is known beforehand that the engine cannot score the examples."""
+    def require_usable(self, folder: str) -> None:
+        """Raises ConfigError where it is known beforehand that the engine cannot score the examples.
+
+        Args:
+          folder: where workers put their results.
+        """
+        if self.runner == "dataflow" and "://" not in folder:
+            raise ConfigError(
+                f"Dataflow's workers cannot reach {folder}, where they put their results; give the pipeline a root on "
+                "gs://"
+            )
         if self.runner == "portable" and not self.settings.get("--job_endpoint"):
             raise ConfigError("--runner=PortableRunner needs --job_endpoint=<host>:<port>, where a job service listens")
         if self.runner == "dask":

@@ -159,7 +159,7 @@ def _main(request: str, failure: str) -> None:
         if job is not None:
             with contextlib.suppress(Exception):
                 job.cancel()
-        os._exit(1)
+        os.killpg(0, signal.SIGKILL)
 
     def stop_without_worker(ended: threading.ExceptHookArgs) -> None:
         sys.__excepthook__(ended.exc_type, ended.exc_value or ended.exc_type(), ended.exc_traceback)
@@ -190,7 +190,7 @@ def _stop_with_parent() -> None:
     while os.read(0, 1):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(CANCEL_S)
+    time.sleep(CANCEL_S)  # an engine may never answer that the job is cancelled
     os.killpg(0, signal.SIGKILL)
 
 

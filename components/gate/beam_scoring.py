@@ -41,7 +41,7 @@ def score_files(
       DeviceError: the Beam job failed, or no worker gets on.
     """
     engine = Engine.parse(pipeline_args)
-    engine.require_usable()
+    engine.require_usable(folder)
     reader = examples.reader(inputs, plan.slice_features, plan.batch_size)
     if not examples.files:
         raise DataError("the eval split has no files to score")

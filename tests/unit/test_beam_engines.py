@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.util
 import json
@@ -304,12 +305,12 @@ def test_the_job_ends_with_the_process_that_started_it(tmp_path: Path, four: Exa
     )
     try:
         wait_for(lambda: list(tmp_path.rglob("alive-*")))
-        jobs = processes_of(tmp_path)
-        assert jobs
+        (group,) = {os.getpgid(int(process)) for process in processes() if of_a_job_in(tmp_path, process)}
+        assert len(list(in_group(group))) > 1
     finally:
         started.kill()
         started.wait()
-    wait_for(lambda: not processes_of(tmp_path))
+    wait_for(lambda: not list(in_group(group)))
 
 
 def hang(folder: str, file: str) -> None:
@@ -317,14 +318,21 @@ def hang(folder: str, file: str) -> None:
     evaluate_endless(Path(folder), examples, TWO_PROCESSES)
 
 
-def processes_of(folder: Path) -> list[str]:
-    """The Beam jobs whose request is in the folder."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            command = path.read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if "beam_job" in command and str(folder) in command:
-            found.append(command)
-    return found
+def processes() -> list[str]:
+    return [path.name for path in Path("/proc").glob("[0-9]*")]
+
+
+def of_a_job_in(folder: Path, process: str) -> bool:
+    with contextlib.suppress(OSError):
+        command = Path("/proc", process, "cmdline").read_bytes()
+        return b"tfx_edge.gate.beam_job" in command and str(folder).encode() in command
+    return False
+
+
+def in_group(group: int) -> Iterator[str]:
+    """The processes of a group that have not ended."""
+    for process in processes():
+        with contextlib.suppress(OSError):
+            state, _, its_group = Path("/proc", process, "stat").read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state != "Z":
+                yield process

@@ -102,9 +102,21 @@ def test_a_limit_that_is_no_number(name: str, value: str) -> None:
         getattr(engine, name)
 
 
-def test_a_portable_runner_without_a_job_service() -> None:
-    with pytest.raises(ConfigError, match="--job_endpoint=<host>:<port>"):
-        Engine.parse(["--runner=PortableRunner"]).require_usable()
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--runner=PortableRunner"], "--job_endpoint=<host>:<port>"),
+        (["--runner=DataflowRunner", "--region=r"], "workers cannot reach /tmp/results.*a root on gs://"),
+    ],
+)
+def test_an_engine_that_cannot_work_is_refused(arguments: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        Engine.parse(arguments).require_usable("/tmp/results")
+
+
+def test_an_engine_that_may_work_is_not_refused() -> None:
+    Engine.parse(["--runner=DataflowRunner"]).require_usable("gs://bucket/results")
+    Engine.parse(["--runner=PortableRunner", "--job_endpoint", "localhost:1"]).require_usable("/tmp/results")
 
 
 class TestWeave:
