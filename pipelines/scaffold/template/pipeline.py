@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from tfx.components import CsvExampleGen, Pusher, SchemaGen, StatisticsGen, Trainer, Transform
 from tfx.orchestration import metadata
@@ -11,6 +12,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import pusher_pb2, trainer_pb2
 
 from tfx_edge import EdgeEvaluator, LiteConverter, Quantizer
+from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
 
 NAME = "$name"
 HERE = Path(__file__).resolve().parent
@@ -34,7 +36,7 @@ def create_pipeline(root: Path = HERE, gate: str | None = None) -> Pipeline:
         module_file=MODULE,
         disable_statistics=True,
     )
-    data = {
+    data: dict[str, Any] = {
         "examples": transform.outputs["transformed_examples"],
         "transform_graph": transform.outputs["transform_graph"],
     }
@@ -49,7 +51,11 @@ def create_pipeline(root: Path = HERE, gate: str | None = None) -> Pipeline:
     int8_model = Quantizer(
         model=float_model.outputs["edge_model"], label_key="cultivar", config={"recipe": "int8"}, **data
     )
-    gate_config = gate or RuntimeParameter("gate-config", ptype=str, default=(HERE / "gate.json").read_text())
+    gate_config = (
+        EdgeEvaluatorConfig.parse(gate)
+        if gate
+        else RuntimeParameter("gate-config", ptype=str, default=(HERE / "gate.json").read_text())
+    )
     evaluator = EdgeEvaluator(
         model=int8_model.outputs["edge_model"],
         baseline_model=float_model.outputs["edge_model"],
