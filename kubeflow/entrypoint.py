@@ -42,7 +42,6 @@ Artifacts = dict[str, list[Any]]
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one task."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(name)s: %(message)s")
     arguments, beam_arguments = _parser().parse_known_args(argv)
     spec = json_format.Parse(
         arguments.json_serialized_inputs_spec_args or "{}",
@@ -131,4 +130,6 @@ def _write_result(task: Any, outputs: Artifacts, names: dict[int, str]) -> None:
 
 
 if __name__ == "__main__":
+    # By force, since something that TFX imports has set up logging for warnings alone.
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(levelname)s %(name)s: %(message)s", force=True)
     main()

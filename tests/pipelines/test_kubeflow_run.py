@@ -120,6 +120,8 @@ def test_the_next_run_does_what_is_missing_and_pushes_the_model(wine: Wine, bles
         "Quantizer": "succeeded", GATE: "succeeded", MARKER: "succeeded", "Pusher": "succeeded",
     }, logs  # fmt: skip
     assert blessed[GATE].parameters["verdict"] == "blessed"
+    assert "INFO tfx_edge: Quantizer: int8" in logs["Quantizer"]
+    assert "INFO tfx_edge: EdgeEvaluator: blessed" in logs[GATE]
     assert "EdgeEvaluator-candidate: blessed" in logs[MARKER]
     blessing = told(blessed[GATE], "blessing")
     assert blessing["blessed"] == 1
