@@ -117,9 +117,12 @@ def weave(stripes: Sequence[Scores], file: str, batch_size: int) -> Scores:
         raise DataError(
             f"{file} was read in stripes of {counts} examples, which make no whole file: examples were lost"
         )
-    for arrays in (whole.columns, whole.codes):
-        # Scores.check tells of arrays of another length.
-        arrays.update({key: array[order] for key, array in arrays.items() if len(array) == len(order)})  # type: ignore[attr-defined]
+
+    def in_order(array: np.ndarray) -> np.ndarray:
+        return array[order] if len(array) == len(order) else array  # Scores.check tells of another length
+
+    whole.columns = {key: in_order(array) for key, array in whole.columns.items()}
+    whole.codes = {feature: in_order(codes) for feature, codes in whole.codes.items()}
     return whole
 
 
