@@ -45,7 +45,7 @@ class Config(BaseModel):
         """The JSON text of every field, defaults included; keys are sorted, so equal configurations have equal text."""
         import json
 
-        return json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, ensure_ascii=False)
 
 
 def _describe(cls: type[Config], error: ValidationError) -> str:

@@ -15,7 +15,7 @@ from tfx_edge.gate.evaluation import unevaluated
 from tfx_edge.report.html import render
 from tfx_edge.stages import child
 from tfx_edge.stages.component import package_version
-from tfx_edge.stages.executor import make_request, set_property
+from tfx_edge.stages.executor import make_request, set_property, storable
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -51,7 +51,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         )
         for key, value in _figures(report).items():
             set_property(artifact, key, value)
-        set_property(artifact, "remedy", verdict["remedy"] and verdict["remedy"][:1000])
+        set_property(artifact, "remedy", verdict["remedy"] and storable(verdict["remedy"][:1000]))
         _stamp(artifact, report)
         _bless(input_dict, output_dict, report, name)
 
@@ -120,7 +120,7 @@ def _mark(artifact: Any, name: str, other: str) -> None:
 
 def _stamp(artifact: Any, report: dict[str, Any]) -> None:
     artifact.set_int_custom_property("blessed", int(report["verdict"]["blessed"]))
-    artifact.set_string_custom_property("reason", report["verdict"]["reason"][:1000])
+    artifact.set_string_custom_property("reason", storable(report["verdict"]["reason"][:1000]))
     artifact.set_string_custom_property("tfx_edge_version", package_version())
     if report["sha256"]:
         artifact.set_string_custom_property("sha256", report["sha256"])

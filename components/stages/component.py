@@ -105,7 +105,7 @@ class EdgeComponent(base_component.BaseComponent):
             "label_key": label_key,
             "module_file": module_file,
             "module_path": module_path,
-            "custom_config": json.dumps(custom_config) if custom_config else None,
+            "custom_config": json.dumps(custom_config, ensure_ascii=False) if custom_config else None,
         }
         outputs = {key: types.Channel(type=output.type) for key, output in self.SPEC_CLASS.OUTPUTS.items()}
         spec = self.SPEC_CLASS(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from tfx_edge.errors import ModelError
 from tfx_edge.stages import child
 from tfx_edge.stages.component import package_version
 
+_LONGEST_BYTES = 2000
 STATE_DIR_VARIABLE = "TFX_EDGE_STATE_DIR"
 
 
@@ -103,8 +105,18 @@ def _files(examples: list[Any], split: str) -> list[str]:
 
 
 def set_property(artifact: Any, name: str, value: Any) -> None:
-    """Puts a custom property on an artifact; None is left out."""
+    """Puts a custom property on an artifact; None is left out, and so is what a store of ML Metadata refuses.
+
+    ML Metadata takes no number that is not finite. On PostgreSQL it indexes texts, which end at 2.7 KB, and sends
+    backslashes in broken SQL.
+    """
     if isinstance(value, str):
-        artifact.set_string_custom_property(name, value)
-    elif value is not None:
+        if value == storable(value):
+            artifact.set_string_custom_property(name, value)
+    elif value is not None and math.isfinite(value):
         artifact.set_float_custom_property(name, float(value))
+
+
+def storable(prose: str) -> str:
+    """A text for people as every store takes it: slashes for backslashes, cut where it is long."""
+    return prose.replace("\\", "/").encode()[:_LONGEST_BYTES].decode(errors="ignore")
