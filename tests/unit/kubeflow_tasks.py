@@ -41,11 +41,7 @@ def executor_input(
         "inputs": {
             "parameterValues": {**constants, **parameters},
             "artifacts": {
-                name: {
-                    "artifacts": [
-                        {"name": f"artifacts/{number}", "uri": uri, "type": {"schemaTitle": "system.Artifact"}}
-                    ]
-                }
+                name: {"artifacts": [{"name": str(number), "uri": uri, "type": {"instanceSchema": ""}}]}
                 for number, (name, uri) in enumerate(inputs.items(), 1)
             },
         },
