@@ -35,7 +35,7 @@ _REMEDIES = (
     (r"unknown database|database .* does not exist|unable to open", "name with --metadata what the pipeline writes to"),
     (r"not known|name not found|dns|name resolution|translate host", "check the host's name"),
     (
-        r"connect|unreachable|deadline|server answers|gone away|expected authentication|source error:\s*$",
+        r"connect|unreachable|time[d ]*out|deadline|server answers|gone away|expected authentication|source error:\s*$",
         "check that the server is up, and its port",
     ),
     (r"denied|authentication|password|pg_hba", f"check the user, and set {PASSWORD_VARIABLE}"),
