@@ -13,7 +13,7 @@ import numpy as np
 
 NAME = "small"
 SHAPE = (8, 8, 1)
-BEAM = ["--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"]
+BEAM: list[Any] = ["--runner=apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"]
 SCHEMA = """
 feature { name: "image" type: FLOAT presence { min_fraction: 1 } shape { dim { size: 8 } dim { size: 8 } dim { size: 1 } } }
 feature { name: "label" type: INT presence { min_fraction: 1 } shape { dim { size: 1 } } }

@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,7 +93,7 @@ class Server:
         )
         return done.stdout
 
-    def _user(self) -> dict[str, str]:
+    def _user(self) -> dict[str, Any]:
         return {"user": self.ACCOUNT, "group": self.ACCOUNT} if os.getuid() == 0 else {}
 
 
@@ -119,7 +120,14 @@ class MariaDB(Server):
                 *self._once()]  # fmt: skip
 
     def ask(self, sql: str, database: str = "") -> str:
-        command = [_tool("mariadb"), "--no-defaults", "--host=127.0.0.1", f"--port={self.port}", f"--user={USER}", "-N"]
+        command: list[str | Path] = [
+            _tool("mariadb"),
+            "--no-defaults",
+            "--host=127.0.0.1",
+            f"--port={self.port}",
+            f"--user={USER}",
+            "-N",
+        ]
         return self.run([*command, database], sql, MYSQL_PWD=PASSWORD).strip()
 
     def _once(self) -> list[str]:
@@ -145,11 +153,23 @@ class PostgreSQL(Server):
                 "-k", str(self.folder), "-F"]  # fmt: skip
 
     def ask(self, sql: str, database: str = "postgres") -> str:
-        command = [_tool("psql"), "-q", "-A", "-t", "-h", "127.0.0.1", "-p", str(self.port), "-U", USER, database]
+        command: list[str | Path] = [
+            _tool("psql"),
+            "-q",
+            "-A",
+            "-t",
+            "-h",
+            "127.0.0.1",
+            "-p",
+            str(self.port),
+            "-U",
+            USER,
+            database,
+        ]
         return self.run([*command, "-v", "ON_ERROR_STOP=1"], sql, PGPASSWORD=PASSWORD).strip()
 
 
-_SILENT = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+_SILENT: dict[str, Any] = {"stdin": subprocess.DEVNULL, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
 
 
 def started(kind: type[Server]) -> Server:
@@ -170,8 +190,10 @@ def _tool(name: str) -> Path:
 def _find(name: str) -> Path | None:
     """Debian keeps PostgreSQL's programs out of the path."""
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"), reverse=True)
-    found = [str(path) for path in versions[:1]] or [shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")]
-    return Path(found[0]) if found[0] else None
+    if versions:
+        return versions[0]
+    found = shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    return Path(found) if found else None
 
 
 def _free_port() -> int:
