@@ -27,9 +27,9 @@ ARG PIP_TRUSTED_HOST
 ARG PIP_CERT
 RUN pip install --no-cache-dir {pip}
 COPY requirements.txt {folder}/
-# Everything is pinned, so nothing is resolved; what is built from source gets pinned tools too.
+# As it works where one compiles, so nothing is resolved or judged anew; what is built from source gets pinned tools too.
 RUN PIP_CONSTRAINT={folder}/requirements.txt PIP_BUILD_CONSTRAINT={folder}/requirements.txt \\
-    pip install --no-cache-dir --no-deps --requirement {folder}/requirements.txt
+    pip install --no-cache-dir --no-deps --ignore-requires-python --requirement {folder}/requirements.txt
 
 FROM {base}
 RUN {check}

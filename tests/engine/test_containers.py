@@ -67,14 +67,13 @@ def test_the_report_has_the_figures_that_decided(digits: Run) -> None:
 
 
 def test_markers_run_where_the_gate_has_blessed_and_only_there(digits: Run) -> None:
-    blessed = {
-        gate.name
-        for gate in digits.root.glob("*/EdgeEvaluator-*")
-        if (gate / "report").is_dir()
-        and json.loads((gate / "report" / "report.json").read_text())["verdict"]["blessed"]
+    reports = {
+        gate.parent.parent.name: json.loads(gate.read_text()) for gate in digits.root.glob("*/*/report/report.json")
     }
-    assert GATE in blessed
-    assert {gate for gate in blessed if f"{gate}: blessed" in digits.output} == blessed
+    blessed = {gate: report["verdict"]["blessed"] for gate, report in reports.items()}
+    assert len(blessed) == 4
+    assert blessed[GATE]
+    assert {gate: f"{gate}: blessed" in digits.output for gate in blessed} == blessed
 
 
 def test_tasks_do_not_run_as_root(engine: Engine, digits: Run) -> None:
