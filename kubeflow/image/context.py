@@ -27,7 +27,7 @@ ARG PIP_TRUSTED_HOST
 ARG PIP_CERT
 RUN pip install --no-cache-dir {pip}
 COPY requirements.txt {folder}/
-# As it works where one compiles, so nothing is resolved or judged anew; what is built from source gets pinned tools too.
+# As it works where one compiles: nothing is resolved or judged anew. What is built from source gets pinned tools too.
 RUN PIP_CONSTRAINT={folder}/requirements.txt PIP_BUILD_CONSTRAINT={folder}/requirements.txt \\
     pip install --no-cache-dir --no-deps --ignore-requires-python --requirement {folder}/requirements.txt
 
