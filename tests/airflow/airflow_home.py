@@ -38,8 +38,9 @@ class Airflow:
 
     @property
     def environment(self) -> dict[str, str]:
-        own = {"AIRFLOW_HOME": str(self.home), "WINE_ROOT": str(self.winery.root), "TF_CPP_MIN_LOG_LEVEL": "2"}
-        return {**os.environ, **SETTINGS, **own}
+        path = f"{BIN}{os.pathsep}{os.environ['PATH']}"  # the scheduler starts its tasks by the name airflow
+        own = {"AIRFLOW_HOME": str(self.home), "WINE_ROOT": str(self.winery.root), "PATH": path}
+        return {**os.environ, **SETTINGS, **own, "TF_CPP_MIN_LOG_LEVEL": "2"}
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -53,10 +54,10 @@ class Airflow:
         )
 
     def listed(self, *arguments: str) -> list[dict[str, str]]:
-        """The rows that a command prints as JSON, behind the log lines of its imports."""
+        """The rows that a command prints as JSON, behind the log lines of its imports; none for a DAG not known yet."""
         done = subprocess.run(
             [BIN / "airflow", *arguments, "-o", "json"],
-            env=self.environment, capture_output=True, text=True, timeout=300, check=True,
+            env=self.environment, capture_output=True, text=True, timeout=300, check=False,
         )  # fmt: skip
         return json.loads(done.stdout[done.stdout.index("[{") :]) if "[{" in done.stdout else []
 
@@ -69,14 +70,14 @@ class Airflow:
         return {row["task_id"]: row["state"] for row in self.listed("tasks", "states-for-dag-run", DAG, run_id)}
 
     @contextmanager
-    def scheduler(self) -> Iterator[None]:
+    def scheduler(self) -> Iterator[subprocess.Popen[bytes]]:
         """Lets Airflow's scheduler run its tasks meanwhile."""
         with (self.home / "scheduler.log").open("w") as log:
             process = subprocess.Popen(
                 [BIN / "airflow", "scheduler"], env=self.environment, stdout=log, stderr=log, start_new_session=True
             )
             try:
-                yield
+                yield process
             finally:
                 process.terminate()
                 process.wait(60)

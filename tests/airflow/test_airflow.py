@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from airflow_home import DAG, Airflow
+from wine import Execution
 
 from tfx_edge.lite.inspect import inspect
 
@@ -48,6 +50,7 @@ def test_the_candidate_is_blessed_and_pushed(airflow: Airflow, first: Path) -> N
     (push,) = airflow.lineage(first)["pushed"]
     assert push["destination"] == str(first)
     assert airflow.lineage(first)["sha256"] == verdict["sha256"]
+    assert set(airflow.states(run_id("2026-01-01")).values()) == {"success"}
 
 
 @pytest.mark.usefixtures("first")
@@ -56,7 +59,9 @@ def test_a_limit_of_the_run_that_is_not_met_pushes_nothing(airflow: Airflow) -> 
     done = airflow.test_run("2026-01-02", gate={"thresholds": {"size_bytes": {"max": 100}}})
     assert done.returncode == 0, done.stdout
     assert "EdgeEvaluator: NOT blessed: size_bytes" in done.stdout
-    assert set(airflow.states(run_id("2026-01-02")).values()) == {"success"}
+    states = airflow.states(run_id("2026-01-02"))
+    assert states.pop("roll_out") == "skipped"
+    assert set(states.values()) == {"success"}
     assert pushed(airflow) == before
     verdict = airflow.history()[-1]
     assert (verdict["run"], verdict["blessed"]) == (run_id("2026-01-02"), False)
@@ -72,6 +77,7 @@ def test_a_failed_task_leaves_nothing_blessed_and_can_run_again(airflow: Airflow
     assert states["LiteConverter"] == "success"
     assert states["Quantizer"] == "failed"
     assert {states["EdgeEvaluator"], states["Pusher"]} == {"upstream_failed"}
+    assert airflow.winery.node("Quantizer", DAG).execution.last_known_state == Execution.FAILED
     assert (pushed(airflow), blessings(airflow)) == before
 
     gate = {"thresholds": {"accuracy": {"min": 0.7}}}
@@ -105,22 +111,22 @@ def test_the_scheduler_runs_the_dag_and_a_cleared_run_ends_well(scheduled: Airfl
     data = scheduled.winery.data / "wine.csv"
     away = data.rename(scheduled.winery.root / data.name)
 
-    def state(of: str) -> str:
+    def run_in(state: str, scheduler: subprocess.Popen[bytes]) -> str:
         deadline = time.monotonic() + LATENESS
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and scheduler.poll() is None:
             runs = scheduled.listed("dags", "list-runs", "-d", DAG)
-            if runs and runs[0]["state"] == of:
+            if runs and runs[0]["state"] == state:
                 return runs[0]["run_id"]
             time.sleep(5)
         raise AssertionError((scheduled.home / "scheduler.log").read_text()[-5000:])
 
-    with scheduled.scheduler():
-        scheduled_run = state("failed")
+    with scheduled.scheduler() as scheduler:
+        scheduled_run = run_in("failed", scheduler)
         assert scheduled_run.startswith("scheduled__")
         assert not blessings(scheduled)
         away.rename(data)
         assert scheduled.command("tasks", "clear", DAG, "--yes", "--only-failed", "--downstream").returncode == 0
-        assert state("success") == scheduled_run
+        assert run_in("success", scheduler) == scheduled_run
     (folder,) = pushed(scheduled)
     assert scheduled.history()[-1]["run"] == scheduled_run
     assert scheduled.lineage(folder)["sha256"] == scheduled.history()[-1]["sha256"]

@@ -6,6 +6,8 @@ import datetime
 import json
 import os
 
+from airflow.operators.bash import BashOperator
+from airflow.operators.python import ShortCircuitOperator
 from tfx.components import CsvExampleGen, Pusher, SchemaGen, StatisticsGen, Trainer, Transform
 from tfx.orchestration import metadata, pipeline
 from tfx.orchestration.data_types import RuntimeParameter
@@ -13,6 +15,7 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from tfx_edge import EdgeEvaluator, LiteConverter, Quantizer
 from tfx_edge.airflow import AirflowDagRunner, AirflowPipelineConfig
+from tfx_edge.lineage.store import Store
 
 ROOT = os.environ["WINE_ROOT"]
 THRESHOLDS = {"accuracy": {"min": 0.8, "max_drop": 0.1}, "size_bytes": {"max": 20_000}}
@@ -88,3 +91,13 @@ DAG = AirflowDagRunner(
         }
     )
 ).run(create_pipeline())
+
+
+def is_blessed() -> bool:
+    """Whether the gate blessed in this run, which is the newest one."""
+    return Store(f"{ROOT}/metadata.db").newest_output("EdgeEvaluator", "ModelBlessing")["blessed"] == 1
+
+
+blessed = ShortCircuitOperator(task_id="blessed", python_callable=is_blessed, dag=DAG)
+roll_out = BashOperator(task_id="roll_out", bash_command=f"ls -d {ROOT}/pushed/* | tail -n 1", dag=DAG)
+DAG.get_task("Pusher") >> blessed >> roll_out
