@@ -35,13 +35,9 @@ def create(folder: Path, name: str | None = None) -> str:
     """
     target = folder.resolve()
     name = _checked(name, target)
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        found = "holds something" if target.is_dir() else "is a file"
-        raise ConfigError(f"FOLDER is {str(folder)!r}, which {found}; name a new folder, or an empty one")
-    if not target.parent.is_dir():
-        raise ConfigError(f"FOLDER is {str(folder)!r}, but {str(target.parent)!r} is no folder; make that one first")
     files = {**_rendered(name), Path("data", "wine.csv"): wine_csv()}
     try:
+        _check_free(folder, target)
         with _filling(target) as staging:
             for path, text in files.items():
                 (staging / path).parent.mkdir(parents=True, exist_ok=True)
@@ -62,6 +58,14 @@ def _checked(name: str | None, target: Path) -> str:
         f"{given} {wanted!r}, but orchestrators take 1 to 63 small letters, digits and dashes, a letter first; "
         "give such a --name"
     )
+
+
+def _check_free(folder: Path, target: Path) -> None:
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        found = "holds something" if target.is_dir() else "is a file"
+        raise ConfigError(f"FOLDER is {str(folder)!r}, which {found}; name a new folder, or an empty one")
+    if not target.parent.is_dir():
+        raise ConfigError(f"FOLDER is {str(folder)!r}, but {str(target.parent)!r} is no folder; make that one first")
 
 
 def _rendered(name: str) -> dict[Path, str]:

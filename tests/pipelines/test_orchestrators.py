@@ -61,7 +61,7 @@ def local(winery: Winery, edge: dict[str, Node], tmp_path_factory: pytest.TempPa
     """The nodes after a run under LocalDagRunner; what `edge` did comes from the cache."""
     pipeline = create(winery, tmp_path_factory.mktemp("local"), "orchestrated_local", PARAMETER)
     with mock.patch.object(sys, "argv", sys.argv[:1]):
-        run(LOCAL, my_pipeline=pipeline, metadata_path=winery.metadata)
+        run(LOCAL, my_pipeline=pipeline, metadata_path=str(winery.metadata))
     return {name: winery.node(name) for name in edge}
 
 
@@ -77,7 +77,7 @@ def test_a_script_ends_with_why_the_model_was_not_blessed(
 ) -> None:
     pipeline = create(winery, tmp_path, "orchestrated_blocked", f"gate_config = {UNREACHABLE}\n")
     with mock.patch.object(sys, "argv", sys.argv[:1]), pytest.raises(SystemExit, match="not blessed: size_bytes"):
-        run(LOCAL, my_pipeline=pipeline, metadata_path=winery.metadata)
+        run(LOCAL, my_pipeline=pipeline, metadata_path=str(winery.metadata))
     assert not winery.pushed("orchestrated_blocked")
 
 
@@ -86,7 +86,7 @@ def test_the_verdict_is_that_of_the_newest_run_also_from_the_cache(
 ) -> None:
     pipeline = create(winery, tmp_path, "orchestrated_local", PARAMETER)
     with mock.patch.object(sys, "argv", sys.argv[:1]):
-        run(LOCAL, my_pipeline=pipeline, metadata_path=winery.metadata)
+        run(LOCAL, my_pipeline=pipeline, metadata_path=str(winery.metadata))
     assert winery.node("EdgeEvaluator").execution.last_known_state == Execution.CACHED
 
 

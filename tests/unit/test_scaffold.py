@@ -137,6 +137,12 @@ def test_what_is_there_is_not_touched(tmp_path: Path, capsys: pytest.CaptureFixt
     assert files_in(tmp_path) == {"full/.hidden", "file"}
 
 
+def test_what_the_system_refuses_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "File name too long" in refusal(capsys, str(tmp_path / ("a" * 300)), "--name=wine")
+    assert "make that one first" in refusal(capsys, str(Path(__file__) / "wine"))
+    assert "cannot write into '/proc/wine'" in refusal(capsys, "/proc/wine")
+
+
 def test_a_project_is_not_made_twice(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (project / "gate.json").write_text("{}")
     capsys.readouterr()
