@@ -21,6 +21,7 @@ START_TIMEOUT, BATCH_TIMEOUT, STRIPES = (
     f"--tfx_edge_{name}" for name in ("start_timeout_s", "batch_timeout_s", "stripes")
 )
 _DASK_CLUSTER = {"--dask_client_address", "--dask_scheduler_file"}
+_SERVICE_TIMEOUT, _YEAR_S = "--job_server_timeout", 365 * 24 * 3600
 # From as many files a worker on, an unequal share of them costs little.
 _EVEN = 4
 
@@ -65,7 +66,20 @@ class Engine:
         if not self.has_workers:
             return [f"--runner={ONE_PROCESS_RUNNER}", *others]
         runner = PROCESSES_RUNNER if self.runner in _ONE_PROCESS_BY_DEFAULT else self.settings["--runner"]
-        return [f"--runner={runner}", *others]
+        # Beam would end a job that lasts longer; whether the service is there is asked before.
+        patient = [f"{_SERVICE_TIMEOUT}={_YEAR_S}"] if self.job_service else []
+        return [f"--runner={runner}", *others, *patient]
+
+    @property
+    def job_service(self) -> str:
+        """The host and port of a job service that runs already, or empty."""
+        endpoint = self.settings.get("--job_endpoint", "")
+        return "" if endpoint == "embed" else endpoint
+
+    @property
+    def job_service_timeout_s(self) -> float:
+        """Seconds to wait for the job service."""
+        return self._positive(_SERVICE_TIMEOUT, 60)
 
     @property
     def start_timeout_s(self) -> float:

@@ -173,17 +173,28 @@ def _main(request: str, failure: str) -> None:
     pieces, arguments, settings, folder = json.loads(Path(request).read_text())
     status = 0
     try:
-        job = _start([Piece(*piece) for piece in pieces], Engine(tuple(arguments), settings), folder)
+        engine = Engine(tuple(arguments), settings)
+        _require_job_service(engine)
+        job = _start([Piece(*piece) for piece in pieces], engine, folder)
         state = job.wait_until_finish()
         if state in (PipelineState.FAILED, PipelineState.CANCELLED):
             raise DeviceError(f"it ended as {state}")
     except BaseException as error:
-        told = _reason(error)
-        if isinstance(error, grpc.FutureTimeoutError):
-            told = f"no job service answers at {settings.get('--job_endpoint')} within --job_server_timeout"
-        Path(failure).write_text(told)
+        Path(failure).write_text(_reason(error))
         status = 1
     os._exit(status)  # an engine's threads may never end
+
+
+def _require_job_service(engine: Engine) -> None:
+    if engine.job_service:
+        try:
+            with grpc.insecure_channel(engine.job_service) as channel:
+                grpc.channel_ready_future(channel).result(timeout=engine.job_service_timeout_s)
+        except grpc.FutureTimeoutError:
+            raise DeviceError(
+                f"no job service answers at {engine.job_service} within {engine.job_service_timeout_s:g} s "
+                "(--job_server_timeout)"
+            ) from None
 
 
 def _stop_with_parent() -> None:
