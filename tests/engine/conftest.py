@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator
 
+import engine as engines
 import pytest
 
-sys.path.insert(0, os.path.dirname(__file__))
-
-import engine as engines
-
-AUTHOR = engines.HERE / "author" / "gate_pipeline.py"
 THRESHOLDS = '{"accuracy": {"min": 0.8, "max_drop": 0.15}, "size_bytes": {"max": 50000}}'
 
 
@@ -20,7 +14,7 @@ THRESHOLDS = '{"accuracy": {"min": 0.8, "max_drop": 0.15}, "size_bytes": {"max":
 def engine() -> Iterator[engines.Engine]:
     """A Docker daemon with the image of the author's pipeline."""
     for started in engines.start():
-        started.build(f"{AUTHOR}:create_pipeline", "--arg", "push_to=/volume", "--volume", "claim:/volume")
+        started.build(f"{engines.AUTHOR}:create_pipeline", "--arg", "push_to=/volume", "--volume", "claim:/volume")
         yield started
 
 

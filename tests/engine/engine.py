@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 HERE = Path(__file__).parent
+AUTHOR = HERE / "author" / "gate_pipeline.py"
 REPOSITORY = HERE.parents[1]
 FOLDER = REPOSITORY / ".engine"
 IMAGE = "tfx-edge-test:latest"

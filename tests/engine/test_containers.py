@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import AUTHOR
-from engine import IMAGE, Engine, Run
+from engine import AUTHOR, IMAGE, Engine, Run
 
 pytestmark = pytest.mark.engine
 GATE = "EdgeEvaluator-candidate"
