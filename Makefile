@@ -14,7 +14,7 @@ demo := $(python) -m tfx_edge.pipelines.digits
 pytest := $(python) -m pytest -n $(WORKERS) --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-blocked data table test test-unit test-current test-classic bench-gate bench-accuracy bench-quantizers bench-recovery bench-calibration bench-third-party bench-pruning bench-structured-pruning bench-distillation bench-merging bench-overhead lint typecheck wheel constraints clean
+.PHONY: help setup demo demo-blocked data table test test-unit test-current test-classic test-airflow test-engine bench-gate bench-accuracy bench-quantizers bench-recovery bench-calibration bench-third-party bench-pruning bench-structured-pruning bench-distillation bench-merging bench-overhead bench-engines bench-lineage lint typecheck wheel constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-24s %s\n", $$1, $$2 }' Makefile
@@ -44,6 +44,13 @@ test-current: ## run all tests on the current stack, in a virtual environment of
 test-classic: ## the same on the classic stack
 test-current test-classic: test-%:
 	@$(MAKE) --no-print-directory test STACK=$* VENV=.venv-$*
+
+test-airflow: ## run a pipeline on a real Airflow 2, in a virtual environment of its own (minutes)
+	@PYTHON='$(PYTHON)' STACK='$(STACK)' tools/setup-airflow .venv-airflow
+	.venv-airflow/bin/python -m pytest -m airflow tests/airflow $(ARGS)
+
+test-engine: setup ## build an image and run compiled pipelines in containers (a quarter of an hour; Docker or root)
+	$(python) -m pytest -m engine tests/engine $(ARGS)
 
 bench-gate: setup ## how often the latency gate errs, in quiet and under load (40 minutes; ARGS='--trials 10')
 	$(python) benchmarks/gate_latency.py --load quiet $(ARGS)
@@ -78,6 +85,12 @@ bench-merging: setup ## an ensemble in one file, and a multi-branch network coll
 
 bench-overhead: setup ## what a step in a pipeline costs beside its work, after `make table ARGS=fashion_mnist` (minutes)
 	$(python) benchmarks/overhead.py $(ARGS)
+
+bench-engines: setup ## how an evaluation's throughput grows with workers, on each engine of Beam's (minutes)
+	$(python) benchmarks/engines.py $(ARGS)
+
+bench-lineage: setup ## how long lineage and history take on 10,000 executions (minutes)
+	$(python) benchmarks/lineage.py $(ARGS)
 
 lint: setup ## check style and format
 	$(VENV)/bin/ruff check
