@@ -14,6 +14,7 @@ import copy
 import itertools
 import json
 import re
+import shutil
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,12 @@ class Cluster:
         return run.to_the_end()
 
     def container(self, run_id: str, task: str) -> Container:
-        return Container(self._folder / "containers" / run_id / task, self._image)
+        """A container in which nothing has run yet."""
+        folder, log = self._folder / "container", self._folder / "logs" / run_id / task
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        log.parent.mkdir(parents=True, exist_ok=True)
+        return Container(folder, log, self._image)
 
     def recorded(self, name: str, artifact: dict[str, Any]) -> dict[str, Any]:
         """An artifact that went into ML Metadata and came out again."""

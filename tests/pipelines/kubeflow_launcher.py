@@ -1,7 +1,7 @@
 """A task's container as Kubeflow's launcher runs it, imitated by a process of this machine.
 
-Every task has a folder of its own for what would be its container: it sees the inputs that were downloaded for it and
-nothing else, and only the files of a task that succeeded are uploaded.
+A folder stands for the container, the same for every task as ``/`` is, and empty at first: a task sees the inputs that
+were downloaded for it and nothing else, and only the files of a task that succeeded are uploaded.
 
 Source: ``backend/src/v2/component/launcher_v2.go`` and ``objectstore`` of kubeflow/pipelines 2.17.
 """
@@ -56,15 +56,13 @@ class Container:
 
     Attributes:
       folder: the root.
+      log: where to put what the container prints.
       image: folders of modules that the image has on its ``PYTHONPATH``.
     """
 
     folder: Path
+    log: Path
     image: tuple[Path, ...] = ()
-
-    @property
-    def log(self) -> Path:
-        return self.folder / "log"
 
     def mounted(self, uri: str) -> Path:
         """Where the launcher puts an artifact: ``LocalPathForURI``."""
@@ -74,7 +72,7 @@ class Container:
     def run(self, words: list[str], watch: Watch | None = None) -> int:
         """Runs a command line to its end, and returns its exit status."""
         home = self.folder / "home"
-        home.mkdir(parents=True, exist_ok=True)
+        home.mkdir()
         (self.folder / "tmp").mkdir(exist_ok=True)
         environment = {
             "PATH": os.environ["PATH"],
