@@ -27,7 +27,7 @@ from tfx_edge import errors
 
 LOGGER = logging.getLogger("tfx_edge")
 _PROGRESS = "@tfx-edge-progress "
-_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -126,8 +126,8 @@ def _main(work: str, request_file: str, result_file: str) -> None:
     except OSError as error:
         if error.errno not in _FULL:
             raise
-        where = f"{error.filename!r} " if error.filename else "its output "
-        result = {"error": "EdgeError", "message": f"cannot write {where}({error.strerror}); make room and run again"}
+        file = repr(error.filename) if error.filename else "a file"
+        result = {"error": "EdgeError", "message": f"cannot write {file} ({error.strerror}); make room and run again"}
     temporary = Path(result_file).with_suffix(".part")
     temporary.write_text(json.dumps(result))
     temporary.replace(result_file)

@@ -236,7 +236,7 @@ def test_a_full_disk_stops_a_stage_and_withholds_a_blessing(server: Server, data
          small_disk(place.winery.artifacts / "EdgeEvaluator", 16) as evaluator:  # fmt: skip
         found = place.run("shipping")
         assert found.status == 1
-        assert "EdgeError: Quantizer: cannot write its output (No space left on device); make room" in found.log
+        assert "EdgeError: Quantizer: cannot write a file (No space left on device); make room" in found.log
         assert found.states["Quantizer"] == "FAILED"
         assert found.live == found.files == found.pushed == []
 
