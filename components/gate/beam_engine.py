@@ -12,6 +12,7 @@ from tfx_edge.errors import ConfigError
 
 ONE_PROCESS_RUNNER = "apache_beam.runners.direct.direct_runner.BundleBasedDirectRunner"
 PROCESSES_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnApiRunner"
+DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 # By the names that Beam gives them, in lower case and without "runner" at the end.
 _ONE_PROCESS = {"bundlebaseddirect", "prism"}
 _ONE_PROCESS_BY_DEFAULT = {"", "direct", "switchingdirect", "fnapi"}
@@ -66,6 +67,8 @@ class Engine:
         if not self.has_workers:
             return [f"--runner={ONE_PROCESS_RUNNER}", *others]
         runner = PROCESSES_RUNNER if self.runner in _ONE_PROCESS_BY_DEFAULT else self.settings["--runner"]
+        if runner == "DaskRunner":  # Beam knows it by its whole name only
+            runner = DASK_RUNNER
         # Beam would end a job that lasts longer; whether the service is there is asked before.
         patient = [f"{_SERVICE_TIMEOUT}={_YEAR_S}"] if self.job_service else []
         return [f"--runner={runner}", *others, *patient]

@@ -237,7 +237,7 @@ class TestScoresTheSame:
 
     @pytest.mark.skipif(not DASK, reason="distributed is not installed: Beam's DaskRunner needs the current stack")
     def test_dask(self, folder: Path, expected: dict[str, Any]) -> None:
-        assert evaluate(folder, ["--runner=apache_beam.runners.dask.dask_runner.DaskRunner"]).to_dict() == expected
+        assert evaluate(folder, ["--runner=DaskRunner"]).to_dict() == expected
 
 
 class TestFailsClosed:

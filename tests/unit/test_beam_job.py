@@ -57,7 +57,8 @@ def test_beam_is_used_where_it_has_workers(arguments: list[str], expected: bool)
         (TWO, PROCESSES_RUNNER),
         (["--runner", "DirectRunner", *TWO], PROCESSES_RUNNER),
         (["--runner=FlinkRunner"], "FlinkRunner"),
-        (["--runner=a.dask_runner.DaskRunner"], "a.dask_runner.DaskRunner"),
+        (["--runner=DaskRunner"], "apache_beam.runners.dask.dask_runner.DaskRunner"),
+        (["--runner=own.dask_runner.DaskRunner"], "own.dask_runner.DaskRunner"),
     ],
 )
 def test_the_runner_that_beam_is_given(arguments: list[str], runner: str) -> None:
