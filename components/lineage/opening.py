@@ -34,6 +34,7 @@ _REMEDIES = (
     ),
     (r"unknown database|database .* does not exist|unable to open", "name with --metadata what the pipeline writes to"),
     (r"not known|name not found|dns|name resolution|translate host", "check the host's name"),
+    (r"no encryption|SSL support", "ML Metadata speaks no TLS to PostgreSQL: go through a proxy on this machine"),
     (
         r"connect|unreachable|time[d ]*out|deadline|server answers|gone away|expected authentication|source error:\s*$",
         "check that the server is up, and its port",

@@ -21,6 +21,7 @@ from tfx_edge.errors import ConfigError
 from tfx_edge.lineage import mysql, opening
 from tfx_edge.lineage.connection import PASSWORD_VARIABLE, Server, connection_config, find_metadata, parse
 from tfx_edge.lineage.history import read
+from tfx_edge.lineage.opening import explained
 
 LOCK = """
 import sqlite3, sys
@@ -180,6 +181,28 @@ def test_a_port_where_nobody_listens_is_told(scheme: str) -> None:
         port = probe.getsockname()[1]
     with pytest.raises(ConfigError, match=r"(?i)refused.*check that the server is up"):
         read(f"{scheme}://me@127.0.0.1:{port}/store")
+
+
+@pytest.mark.parametrize(
+    ("reason", "remedy"),
+    [
+        ('FATAL: no pg_hba.conf entry for host "10.0.0.1", user "me", no encryption', "no TLS to PostgreSQL"),
+        ('FATAL: password authentication failed for user "me"', "check the user, and set TFX_EDGE_METADATA_PASSWORD"),
+        ("Access denied for user 'me'@'10.0.0.1' (using password: NO)", "set TFX_EDGE_METADATA_PASSWORD"),
+        ("mysql_query failed: Lost connection to MySQL server during query", "check that the server is up"),
+        ("PostgreSQL metadata source error: ", "check that the server is up"),
+        ("Concurrent writes aborted after max number of retries.", "another process writes to it"),
+        ("ERROR: cannot execute CREATE TABLE in a read-only transaction", "it has no tables of ML Metadata"),
+        ('FATAL: database "metadata" does not exist', "name with --metadata"),
+        ("something else", "name with --metadata"),
+    ],
+)
+def test_what_stores_answer_comes_with_what_to_do(reason: str, remedy: str) -> None:
+    with (
+        pytest.raises(ConfigError, match=rf"cannot read 'mysql://me@host/store' \(.+\); .*{remedy}"),
+        explained("mysql://me@host/store"),
+    ):
+        raise RuntimeError(reason)
 
 
 def test_neither_stderr_nor_the_logs_change_by_reading(
