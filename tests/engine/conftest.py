@@ -14,7 +14,7 @@ THRESHOLDS = '{"accuracy": {"min": 0.8, "max_drop": 0.15}, "size_bytes": {"max":
 def engine() -> Iterator[engines.Engine]:
     """A Docker daemon with the image of the author's pipeline."""
     for started in engines.start():
-        started.build(f"{engines.AUTHOR}:create_pipeline", "--arg", "push_to=/volume", "--volume", "claim:/volume")
+        started.build(f"{engines.AUTHOR}:create_pipeline", "--arg", "root=/volume", "--volume", "claim:/volume")
         yield started
 
 

@@ -1,3 +1,0 @@
-"""What the pipeline's file imports."""
-
-GATE = "EdgeEvaluator.candidate"
