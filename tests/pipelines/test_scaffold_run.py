@@ -42,7 +42,7 @@ class Runs:
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    def metadata(self) -> list[dict[str, Any]]:
+    def history(self) -> list[dict[str, Any]]:
         return json.loads(self.ask("history", "--json"))
 
 
@@ -79,7 +79,7 @@ def test_a_gate_that_cannot_be_met_fails_the_run_and_pushes_nothing(runs: Runs) 
 def test_what_did_not_change_comes_from_the_cache(runs: Runs) -> None:
     assert runs.again.returncode == 0, runs.again.stdout + runs.again.stderr
     assert f"pushed: {runs.pushed[0]}" in runs.again.stdout
-    blessed = [entry["blessed"] for entry in runs.metadata()]
+    blessed = [entry["blessed"] for entry in runs.history()]
     assert blessed == [True, False], "an evaluation that came from the cache counts once"
     assert len(list((runs.folder / "artifacts" / "Trainer" / "model").iterdir())) == 1
     assert sorted((runs.folder / "pushed").glob("*/tflite")) == runs.pushed
