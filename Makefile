@@ -47,7 +47,7 @@ test-current test-classic: test-%:
 
 test-airflow: ## run a pipeline on a real Airflow 2, in a virtual environment of its own (minutes)
 	@PYTHON='$(PYTHON)' STACK='$(STACK)' tools/setup-airflow .venv-airflow
-	.venv-airflow/bin/python -m pytest -m airflow tests/airflow $(ARGS)
+	.venv-airflow/bin/python -m pytest -m airflow tests $(ARGS)
 
 test-engine: setup ## build an image and run compiled pipelines in containers (a quarter of an hour; Docker or root)
 	$(python) -m pytest -m engine tests/engine $(ARGS)

@@ -9,5 +9,9 @@ setup(
     packages=[
         name for root, folder in ROOTS.items() for name in (root, *(f"{root}.{sub}" for sub in find_packages(folder)))
     ],
-    package_data={"tfx_edge": ["py.typed"], "tfx_edge.report": ["templates/*"]},
+    package_data={
+        "tfx_edge": ["py.typed"],
+        "tfx_edge.report": ["templates/*"],
+        "tfx_edge.pipelines.scaffold": ["template/*", "template/*/*"],
+    },
 )
