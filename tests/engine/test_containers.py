@@ -111,8 +111,11 @@ def test_a_model_below_the_threshold_is_not_pushed(judge: Judge) -> None:
     assert pushed(run) == []
 
 
-def test_a_task_that_is_killed_for_its_memory_blesses_and_pushes_nothing(judge: Judge) -> None:
-    run = judge(JUDGED, mem_limit="400m")
-    assert run.status != 0 or verdict(run) == "not blessed"
-    assert not list(run.root.glob(f"*/{GATE}/blessing/BLESSED"))
-    assert not (run.root / "pushed").exists()
+def test_a_task_that_is_killed_for_its_memory_leaves_nothing_and_the_next_run_pushes(judge: Judge) -> None:
+    killed = judge(JUDGED, mem_limit="400m")
+    assert killed.status != 0
+    assert "brought by user 1000" in killed.output  # so it was a later task, the gate
+    assert not killed.ran(GATE)
+    assert not (killed.root / "pushed").exists()
+    assert judge(JUDGED).status == 0
+    assert len(pushed(killed)) == 1
