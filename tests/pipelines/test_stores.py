@@ -36,12 +36,12 @@ NODES = ("ImportExampleGen", "Quantizer", "EdgeEvaluator", "Pusher")
 
 @dataclass(frozen=True)
 class Filled:
-    """A server on which a pipeline died with it, and then ran to its end."""
+    """A server on which a pipeline died with it, could not start while it was down, and then ran to its end."""
 
     server: Server
     root: Path
-    pushed_by_the_first: list[Path]
-    told_after_the_first: str
+    pushed_before: list[Path]
+    told_before: str
 
     def states(self) -> dict[str, list[int]]:
         """The states of each node's executions, oldest first."""
@@ -76,6 +76,8 @@ def filled(request: pytest.FixtureRequest, inputs: Path) -> Iterator[Filled]:
             pipeline = small_pipeline.create(inputs, connection_config(server.url), root)
             with mock.patch.object(Executor, "Do", judge_and_lose_the_store), pytest.raises(LOST):
                 small_pipeline.run(pipeline)
+            with pytest.raises(LOST):  # it is still down
+                small_pipeline.run(pipeline)
             pushed = small_pipeline.pushed(root)
             server.start()
             with pytest.raises(ConfigError) as told:
@@ -88,8 +90,8 @@ def filled(request: pytest.FixtureRequest, inputs: Path) -> Iterator[Filled]:
 
 def test_a_store_that_dies_in_a_run_leaves_nothing_blessed_or_pushed(filled: Filled) -> None:
     assert (filled.root / "artifacts" / "EdgeEvaluator" / "blessing").exists()  # the executor had come to its end
-    assert filled.pushed_by_the_first == []
-    assert "no report of an EdgeEvaluator" in filled.told_after_the_first
+    assert filled.pushed_before == []
+    assert "no report of an EdgeEvaluator" in filled.told_before
 
 
 def test_the_next_run_goes_on_where_the_store_died(filled: Filled) -> None:

@@ -22,6 +22,7 @@ from tfx_edge.lineage import mysql, opening
 from tfx_edge.lineage.connection import PASSWORD_VARIABLE, Server, connection_config, find_metadata, parse
 from tfx_edge.lineage.history import read
 from tfx_edge.lineage.opening import explained
+from tfx_edge.lineage.store import Store
 
 LOCK = """
 import sqlite3, sys
@@ -165,6 +166,14 @@ def test_grpc_tells_what_the_file_tells(database: Path, capsys: pytest.CaptureFi
         assert url in capsys.readouterr().err
     with pytest.raises(ConfigError, match=r"(?i)refused.*check that the server is up"):
         read(url)
+
+
+def test_a_server_that_ends_while_it_is_read_is_told(database: Path) -> None:
+    with forwarding(connection_config(database)) as url:
+        store = Store(url)
+        assert len(store.artifacts_of_kind("EdgeReport")) == 1
+    with pytest.raises(ConfigError, match="check that the server is up"), explained(url):
+        store.artifacts_of_kind("EdgeReport")
 
 
 @pytest.mark.parametrize("scheme", ["mysql", "postgresql", "grpc"])
