@@ -15,6 +15,7 @@ import importlib
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -67,12 +68,13 @@ def run(work: str, request: Request) -> dict[str, Any]:
       EdgeError: as raised by the function, of the same class; also where there is no room for what it writes.
       ModelError: the child died; the message holds its signal or exit status and its last words.
     """
-    with tempfile.TemporaryDirectory(prefix="tfx-edge-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="tfx-edge-", ignore_cleanup_errors=True) as scratch:
         request_file, result_file = Path(scratch, "request.json"), Path(scratch, "result.json")
         request_file.write_text(json.dumps(dataclasses.asdict(request)))
         command = [sys.executable, "-m", __name__, work, str(request_file), str(result_file)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+        environment["TMPDIR"] = scratch  # what a child that is killed leaves goes with it
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,  # never written to: it ends with this process, and then so does the child
@@ -116,7 +118,7 @@ def _ending(status: int) -> str:
 
 
 def _main(work: str, request_file: str, result_file: str) -> None:
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(Path(request_file).parent,), daemon=True).start()
     request = Request(**json.loads(Path(request_file).read_text()))
     module, name = work.split(":")
     try:
@@ -133,13 +135,14 @@ def _main(work: str, request_file: str, result_file: str) -> None:
     temporary.replace(result_file)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(scratch: Path) -> None:
     """Ends the process when the one that started it dies: nobody would take the result, and the next run may begin.
 
     What it started ends with it: a device that hangs would be left to nobody, and slow down what is measured next.
     """
     while os.read(0, 1):
         pass
+    shutil.rmtree(scratch, ignore_errors=True)
     os.killpg(0, signal.SIGKILL)
 
 

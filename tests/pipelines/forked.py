@@ -42,11 +42,12 @@ class Server:
 
     Args:
       preload: modules that it imports.
-      folder: of logs.
+      folder: of logs, and of temporary files, in ``tmp``.
     """
 
     def __init__(self, preload: Sequence[str], folder: Path) -> None:
-        self._folder = folder
+        self._folder, self.temporary = folder, folder / "tmp"
+        self.temporary.mkdir()
         with (folder / "server.log").open("w") as log:
             self._process = subprocess.Popen(
                 [sys.executable, __file__, *preload],
@@ -54,6 +55,7 @@ class Server:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env={**os.environ, "TMPDIR": str(self.temporary)},
             )
         self._count = 0
         self._ended: dict[int, int] = {}

@@ -225,9 +225,12 @@ def test_a_device_that_hangs_ends_with_the_runner(server: Server, data: Path, tm
         return bool(hanging)
 
     until(hangs)
+    used = set(server.temporary.iterdir())
+    assert used
     os.kill(process.pid, signal.SIGKILL)
     assert place.outcome(process).pushed == []
     until(lambda: not any(map(runs, hanging)), 30)
+    assert not used & set(server.temporary.iterdir()), "files that nobody needs any more"
 
 
 def test_a_full_disk_stops_a_stage_and_withholds_a_blessing(server: Server, data: Path, tmp_path: Path) -> None:
