@@ -60,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser = argparse.ArgumentParser(
         prog=PROG,
-        description="Starts pipeline projects, looks into edge models and their history, and brings pipelines to Kubeflow.",
+        description="Starts projects, looks into edge models and their history, and brings pipelines to Kubeflow.",
         parents=[verbose],
     )
     parser.add_argument("--version", action=_Version, nargs=0, help="show the version and exit")

@@ -36,11 +36,14 @@ _REMEDIES = (
     (r"not known|name not found|dns|name resolution|translate host", "check the host's name"),
     (r"no encryption|SSL support", "ML Metadata speaks no TLS to PostgreSQL: go through a proxy on this machine"),
     (
+        r"mysql_real_connect",
+        "another client can log in: give the account a login by mysql_native_password, the one that ML Metadata knows",
+    ),
+    (
         r"connect|unreachable|time[d ]*out|deadline|server answers|gone away|expected authentication|source error:\s*$",
         "check that the server is up, and its port",
     ),
     (r"denied|authentication|password|pg_hba", f"check the user, and set {PASSWORD_VARIABLE}"),
-    (r"login is", "give it an account with that login"),
     (r"lock|concurrent", "another process writes to it: wait for its end, then try again"),
 )
 
@@ -90,7 +93,7 @@ def _open(config: Any) -> ml_metadata.MetadataStore:
     elif config.HasField("mysql"):
         server = config.mysql
         server.skip_db_creation = True
-        mysql.check(server.host, server.port, server.user, server.password, server.database)
+        mysql.check(server.host, server.port, server.user, server.password, server.database, _VERSION_QUERY)
     else:
         # What libpq reads while it connects: such a session can make no table.
         options = f"{os.environ.get('PGOPTIONS', '')} {_READ_ONLY}".strip()
