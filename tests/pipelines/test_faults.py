@@ -217,6 +217,7 @@ def test_a_device_whose_process_dies_blesses_nothing(server: Server, data: Path,
 def test_a_device_that_hangs_ends_with_the_runner(server: Server, data: Path, tmp_path: Path) -> None:
     """It would take its core from whatever is measured next."""
     place = Place(server, data, tmp_path / "root")
+    before = set(server.temporary.iterdir())
     process = place.start("shipping", {"program": DEVICE, "imports": "ai_edge_litert", "hangs": True})
     hanging: list[int] = []
 
@@ -225,7 +226,7 @@ def test_a_device_that_hangs_ends_with_the_runner(server: Server, data: Path, tm
         return bool(hanging)
 
     until(hangs)
-    used = set(server.temporary.iterdir())
+    used = set(server.temporary.iterdir()) - before
     assert used
     os.kill(process.pid, signal.SIGKILL)
     assert place.outcome(process).pushed == []
