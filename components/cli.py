@@ -94,6 +94,14 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--plot", type=Path, metavar="FILE.svg", help="also draw the figures into this file")
     command.set_defaults(run=_history)
 
+    command = commands.add_parser("verdict", parents=[verbose], help="tell, also by the exit status, what a gate said")
+    command.add_argument(
+        "gate", metavar="NODE", nargs="?", default="EdgeEvaluator", help="the evaluator's id (default: EdgeEvaluator)"
+    )
+    command.add_argument("--pipeline", metavar="NAME", help="where several pipelines have such a node")
+    command.add_argument("--metadata", metavar="STORE", help=_METADATA_HELP)
+    command.set_defaults(run=_verdict)
+
     command = commands.add_parser("report", parents=[verbose], help="draw reports of evaluators as one HTML page")
     command.add_argument(
         "reports",
@@ -171,6 +179,13 @@ def _history(options: argparse.Namespace) -> str:
     if options.json:
         return to_json(entries)
     return to_text(entries, metrics) + (f"\nwrote {options.plot}" if options.plot else "")
+
+
+def _verdict(options: argparse.Namespace) -> str:
+    from tfx_edge.lineage.connection import find_metadata
+    from tfx_edge.lineage.newest import newest_verdict
+
+    return newest_verdict(find_metadata(options.metadata), options.gate, options.pipeline)
 
 
 def _report(options: argparse.Namespace) -> str:

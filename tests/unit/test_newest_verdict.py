@@ -1,0 +1,103 @@
+"""The verdict on a pipeline's newest run, read from real SQLite stores as TFX's drivers write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ml_metadata.proto import metadata_store_pb2 as pb
+from test_lineage import Writer
+
+from tfx_edge.cli import main
+from tfx_edge.errors import ConfigError
+from tfx_edge.lineage.newest import NotBlessedError, newest_verdict
+
+FAILED, CACHED, RUNNING = pb.Execution.FAILED, pb.Execution.CACHED, pb.Execution.RUNNING
+
+
+class Runs:
+    """A store with runs of a pipeline that has a gate."""
+
+    def __init__(self, root: Path) -> None:
+        self.writer = Writer(root / "metadata" / "metadata.db")
+        self.place = self.writer.path
+        self.blessings: dict[int, int] = {}
+
+    def execute(
+        self,
+        node: str,
+        run: str,
+        outputs: dict[str, int] | None = None,
+        state: pb.Execution.State.ValueType = pb.Execution.COMPLETE,
+    ) -> None:
+        execution = self.writer.execution(node, {}, outputs or {}, state)
+        association = pb.Association(execution_id=execution, context_id=self.writer._context("pipeline_run", run))
+        self.writer.store.put_attributions_and_associations([], [association])
+
+    def judge(self, run: str, blessed: int, state: pb.Execution.State.ValueType = pb.Execution.COMPLETE) -> None:
+        """A run from the cache has the artifact of an earlier one."""
+        if state != CACHED:
+            reason = "all checks passed" if blessed else "accuracy is too low"
+            self.blessings[blessed] = self.writer.artifact("ModelBlessing", "/b", blessed=blessed, reason=reason)
+        self.execute("Trainer", run)
+        self.execute("EdgeEvaluator", run, {"blessing": self.blessings[blessed]}, state)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Runs:
+    return Runs(tmp_path)
+
+
+def test_the_newest_run_counts(runs: Runs) -> None:
+    runs.judge("first", 0)
+    with pytest.raises(NotBlessedError, match=r"^not blessed by EdgeEvaluator in run first of digits: accuracy is too"):
+        newest_verdict(runs.place)
+    runs.judge("second", 1)
+    assert newest_verdict(runs.place) == "blessed by EdgeEvaluator in run second of digits: all checks passed"
+
+
+def test_a_verdict_from_the_cache_counts(runs: Runs) -> None:
+    runs.judge("first", 1)
+    runs.judge("second", 0)
+    runs.judge("third", 1, CACHED)
+    runs.execute("Pusher", "third")
+    assert "run third" in newest_verdict(runs.place)
+
+
+def test_the_blessing_of_an_earlier_run_does_not_stand_for_one_that_failed(runs: Runs) -> None:
+    runs.judge("first", 1)
+    runs.execute("Trainer", "second", state=FAILED)
+    with pytest.raises(NotBlessedError, match=r"on run second of digits, which came to Trainer \(FAILED\)"):
+        newest_verdict(runs.place)
+
+
+@pytest.mark.parametrize("state", [FAILED, RUNNING])
+def test_a_gate_that_did_not_end_has_no_verdict(runs: Runs, state: pb.Execution.State.ValueType) -> None:
+    runs.judge("first", 1, state)
+    with pytest.raises(NotBlessedError, match=f"its state is {pb.Execution.State.Name(state)}"):
+        newest_verdict(runs.place)
+
+
+def test_a_gate_is_looked_for_in_one_pipeline(runs: Runs) -> None:
+    runs.judge("first", 1)
+    with pytest.raises(ConfigError, match=r"no node 'Gate' in any pipeline .* digits\.EdgeEvaluator, digits\.Trainer"):
+        newest_verdict(runs.place, "Gate")
+    with pytest.raises(ConfigError, match="no node 'EdgeEvaluator' in pipeline 'wine'"):
+        newest_verdict(runs.place, pipeline="wine")
+    for kind, name in (("pipeline", "wine"), ("node", "wine.EdgeEvaluator")):
+        runs.writer._context(kind, name)
+    with pytest.raises(ConfigError, match="with --pipeline: digits, wine"):
+        newest_verdict(runs.place)
+    assert newest_verdict(runs.place, pipeline="digits").startswith("blessed")
+    with pytest.raises(NotBlessedError, match="has not run yet"):
+        newest_verdict(runs.place, pipeline="wine")
+
+
+def test_the_exit_status_tells(runs: Runs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs.place.parent.parent)
+    runs.judge("first", 1)
+    assert main(["verdict"]) == 0
+    assert capsys.readouterr().out.startswith("blessed by EdgeEvaluator in run first")
+    runs.judge("second", 0)
+    assert main(["verdict", "EdgeEvaluator", "--pipeline", "digits", "--metadata", str(runs.place)]) == 1
+    assert "not blessed by EdgeEvaluator in run second" in capsys.readouterr().err
