@@ -17,7 +17,6 @@ from tfx_edge.gate.beam_job import run_here, run_watched
 from tfx_edge.gate.beam_parts import Piece, result, weave, work_path, write
 from tfx_edge.gate.example_files import ExampleFiles, ShardReader
 from tfx_edge.gate.scoring import Plan, Scores
-from tfx_edge.gate.stripes import StripeReader
 
 LOCAL_RUNNER = ONE_PROCESS_RUNNER
 
@@ -66,7 +65,7 @@ def score_files(
 
 
 def _run(plan: Plan, reader: ShardReader, pieces: Sequence[Piece], engine: Engine, folder: str) -> None:
-    write(work_path(folder), cloudpickle.dumps((plan, StripeReader(**vars(reader)))))
+    write(work_path(folder), cloudpickle.dumps((plan, reader)))
     if engine.has_workers:
         run_watched(pieces, engine, folder)
     else:

@@ -16,8 +16,8 @@ import cloudpickle
 
 from tfx_edge.errors import EdgeError
 from tfx_edge.gate.beam_parts import Piece, SignsOfLife, encode, part_path, read, work_path, write
+from tfx_edge.gate.example_files import ShardReader
 from tfx_edge.gate.scoring import Plan, Scorer, Scores
-from tfx_edge.gate.stripes import StripeReader
 
 # Of the last job, by thread: some runners unpickle a DoFn anew for every element, others share one between threads.
 _LOADED = threading.local()
@@ -27,7 +27,7 @@ class ScorePiece(beam.DoFn):
     """Scores a `Piece` and writes what is kept to the job's folder.
 
     Args:
-      folder: where the results go, and where the pickled `Plan` and `StripeReader` are.
+      folder: where the results go, and where the pickled `Plan` and `ShardReader` are.
       signs_every_s: seconds between the signs of life.
     """
 
@@ -58,7 +58,7 @@ class ScorePiece(beam.DoFn):
         return [count]
 
 
-def _load(folder: str) -> tuple[StripeReader, Scorer]:
+def _load(folder: str) -> tuple[ShardReader, Scorer]:
     if getattr(_LOADED, "folder", None) != folder:
         plan: Plan
         plan, _LOADED.reader = cloudpickle.loads(read(work_path(folder)))

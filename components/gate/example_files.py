@@ -83,8 +83,18 @@ class ShardReader:
     slice_features: tuple[str, ...]
     batch_size: int
 
-    def batches(self, file: str) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
+    def batches(
+        self, file: str, stripe: int = 0, stripes: int = 1
+    ) -> Iterator[tuple[int, dict[str, np.ndarray], np.ndarray]]:
         """Yields for each batch how many records were read, the features and the labels.
+
+        A gzipped file has no place to begin in the middle. Workers that share one read all of it, which is the small
+        part, and decode and score their own batches only.
+
+        Args:
+          file: the shard.
+          stripe: the first batch, counted from 0.
+          stripes: how many readers share the shard: each takes every batch whose number leaves ``stripe`` over.
 
         Raises:
           DataError: the file cannot be read or is damaged, or an example does not fit the schema.
@@ -94,7 +104,8 @@ class ShardReader:
         spec = _parsing_spec(self.schema, {self.label_key, *self.inputs, *self.slice_features})
         sparse = {name for name, kind in spec.items() if isinstance(kind, tf.io.SparseFeature)}
         records = tf.data.TFRecordDataset([file], "GZIP" if file.endswith(".gz") else "").batch(self.batch_size)
-        parsed = records.map(lambda batch: (tf.size(batch), tf.io.parse_example(batch, spec)), num_parallel_calls=2)
+        mine = records.shard(stripes, stripe)
+        parsed = mine.map(lambda batch: (tf.size(batch), tf.io.parse_example(batch, spec)), num_parallel_calls=2)
         try:
             for count, features in parsed.prefetch(4):
                 arrays = {name: _dense(name, features[name], name in sparse) for name in self.inputs}
