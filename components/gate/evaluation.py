@@ -94,6 +94,7 @@ def evaluate(
         "verdict": {
             "blessed": verdict.blessed,
             "outcome": verdict.outcome,
+            "interrupted": bool(problem) or any(part.interrupted for part in judged.values()),
             "reason": verdict.reason,
             "remedy": None if verdict.blessed else remedy(checks, described, models.steps, operators.to_list()),
             "policy": settings.policy if isinstance(settings.policy, str) else list(settings.policy),
@@ -113,7 +114,15 @@ def evaluate(
 
 def unevaluated(reason: str, name: str = "") -> dict[str, Any]:
     """The report when the evaluation itself did not come to an end: no figures, not blessed."""
-    verdict = {"blessed": False, "outcome": "fail", "reason": reason, "remedy": None, "policy": "all", "binding": None}
+    verdict = {
+        "blessed": False,
+        "outcome": "fail",
+        "interrupted": True,
+        "reason": reason,
+        "remedy": None,
+        "policy": "all",
+        "binding": None,
+    }
     empty = dict.fromkeys(("sha256", "quality", "inspection", "operators"))
     return {**_head(name), **empty, "verdict": verdict, "targets": {}, "steps": [], "config": {}}
 

@@ -84,10 +84,11 @@ class Case:
 
 @dataclass(frozen=True)
 class Judged:
-    """What one target gave."""
+    """What one target gave; ``interrupted`` where it failed before all was measured."""
 
     kind: str
     verdict: Verdict
+    interrupted: bool
     evidence: Evidence
     environment: Mapping[str, Any]
     timing: timing.Timing | None
@@ -153,7 +154,14 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
         *_slice_checks(case),
     ]
     verdict = Verdict.of(checks, problems)
-    return Judged(config.kind, verdict, evidence, environment or {"target": config.connect().fingerprint()}, measured)
+    return Judged(
+        config.kind,
+        verdict,
+        bool(problems),
+        evidence,
+        environment or {"target": config.connect().fingerprint()},
+        measured,
+    )
 
 
 def _timed_limits(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> Iterable[Limit]:

@@ -202,7 +202,9 @@ def kept_states(place: Place) -> list[Path]:
     return list(place.winery.artifacts.glob("Pruner/.system/tfx_edge/*.npz"))
 
 
-def test_a_device_whose_process_dies_blesses_nothing(server: Server, data: Path, tmp_path: Path) -> None:
+def test_a_device_whose_process_dies_blesses_nothing_until_the_next_run(
+    server: Server, data: Path, tmp_path: Path
+) -> None:
     place = Place(server, data, tmp_path / "root")
     found = place.run("shipping", {"program": DEVICE, "imports": "ai_edge_litert"})
     assert found.status == 0, found.log[-3000:]
@@ -212,6 +214,9 @@ def test_a_device_whose_process_dies_blesses_nothing(server: Server, data: Path,
         "the interpreter crashed (SIGKILL, as the kernel does when memory runs out)" in blessing["reason"].string_value
     )
     assert found.pushed == []
+    found = place.run("shipping")
+    assert found.states["EdgeEvaluator"] == "COMPLETE", "the cache answered for a device that died"
+    assert found.pushed
 
 
 def test_a_device_that_hangs_ends_with_the_runner(server: Server, data: Path, tmp_path: Path) -> None:
