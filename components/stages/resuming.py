@@ -14,7 +14,7 @@ from tfx_edge.config import Config
 from tfx_edge.errors import DeviceError, EdgeError
 from tfx_edge.lite.bundle import versions
 from tfx_edge.stages import several
-from tfx_edge.stages.context import StageContext, model_digest
+from tfx_edge.stages.context import StageContext, folder_digest, model_digest
 from tfx_edge.training.checkpoints import Checkpoint
 
 _FUNCTIONS = ("build_model_fn", "build_student_fn", "compile_fn", "input_fn")
@@ -42,7 +42,10 @@ def resumable(stage: StageContext, config: Config) -> Iterator[Checkpoint | None
 
 
 def work_digest(stage: StageContext, config: Config) -> str:
-    """Names a stage's work: equal only for the same model, data files, user code, configuration and versions."""
+    """Names a stage's work: equal only for the same model, data, user code, configuration and versions.
+
+    Files count by their content: some orchestrators fetch them anew for each task.
+    """
     arguments = stage.request.fn_args
     work = {
         "component": stage.request.component,
@@ -51,7 +54,8 @@ def work_digest(stage: StageContext, config: Config) -> str:
         "model": model_digest(stage.model_uri),
         "teachers": [model_digest(uri) for uri in several.uris(stage.request.inputs, "teachers")],
         "files": [_files(arguments.get(name) or ()) for name in ("train_files", "eval_files")],
-        "arguments": {name: arguments.get(name) for name in ("schema_path", "transform_graph_path", "custom_config")},
+        "described_by": [_content(arguments.get(name)) for name in ("schema_path", "transform_graph_path")],
+        "custom_config": arguments.get("custom_config"),
         "code": _code(stage),
         "versions": versions(),
     }
@@ -59,12 +63,25 @@ def work_digest(stage: StageContext, config: Config) -> str:
 
 
 def _files(patterns: Any) -> list[Any]:
-    """Names, sizes and times of the files, or the pattern itself where they are not on a local file system."""
+    """Digests of the files, or the pattern itself where they are not on a local file system."""
     found: list[Any] = []
     for pattern in patterns:
-        paths = sorted(glob.glob(pattern))
-        found += [(path, Path(path).stat().st_size, Path(path).stat().st_mtime_ns) for path in paths] or [pattern]
+        found += [_content(path) for path in sorted(glob.glob(pattern))] or [pattern]
     return found
+
+
+def _content(place: str | None) -> str | None:
+    """The digest of a file or a folder, or the place itself where it is not on a local file system."""
+    path = Path(place or "")
+    if place and path.is_dir():
+        return folder_digest(path)
+    if place and path.is_file():
+        digest = hashlib.sha256()
+        with path.open("rb") as file:
+            while part := file.read(2**20):
+                digest.update(part)
+        return digest.hexdigest()
+    return place
 
 
 def _code(stage: StageContext) -> list[str]:

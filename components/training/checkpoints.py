@@ -75,10 +75,14 @@ class Checkpoint:
         about = {"version": _VERSION, "progressed": asdict(state.progressed)}
         self.path.parent.mkdir(parents=True, exist_ok=True)
         part = self.path.with_suffix(f".{os.getpid()}.part")
-        with part.open("wb") as file:
-            np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with part.open("wb") as file:
+                np.savez(file, about=np.frombuffer(json.dumps(about).encode(), np.uint8), **arrays)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError:
+            part.unlink(missing_ok=True)
+            raise
         part.replace(self.path)
 
     def load(self) -> State | None:

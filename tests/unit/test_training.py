@@ -26,6 +26,7 @@ from killed import Killed, dying_after
 from tfx_edge.config import Config
 from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
 from tfx_edge.models import saving
+from tfx_edge.pruner.spec import PrunerConfig
 from tfx_edge.stages import child, resuming
 from tfx_edge.stages.context import StageContext
 from tfx_edge.training import training
@@ -200,6 +201,18 @@ def test_a_damaged_checkpoint_is_none(tmp_path: Path, share: float) -> None:
     assert checkpoint.load() is None
 
 
+def test_a_full_disk_keeps_the_checkpoint_before_and_no_part(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path, "work")
+    checkpoint.save(State(Progressed(1, ({"loss": 0.1},)), [np.ones(3)], []))
+    checkpoint.path.with_suffix(f".{os.getpid()}.part").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        checkpoint.save(State(Progressed(2, ({"loss": 0.1},) * 2), [np.ones(1_000_000)], []))
+    assert [path.name for path in tmp_path.iterdir()] == ["work.npz"]
+    found = checkpoint.load()
+    assert found
+    assert found.progressed.epochs == 1
+
+
 def test_what_nobody_came_back_for_is_forgotten(tmp_path: Path) -> None:
     old, young, mine = (Checkpoint(tmp_path, key) for key in ("old", "young", "mine"))
     for checkpoint in (old, young, mine):
@@ -292,6 +305,26 @@ def test_a_component_goes_on_where_it_was(
     assert steps_of(folder / f"{component}-resumed") == steps_of(folder / f"{component}-whole")
     assert properties["recipe"] == whole[component]["recipe"]
     assert not list((folder / "state").iterdir())
+
+
+def test_data_that_is_fetched_anew_is_the_same_work_and_other_data_is_not(folder: Path, tmp_path: Path) -> None:
+    asked = training_module.request("Pruner", folder, "out", {})
+
+    def digest(place: str, examples: bytes = b"examples", schema: str = "schema", graph: str = "graph") -> str:
+        transform = tmp_path / place / "transform_graph"
+        (transform / "metadata").mkdir(parents=True, exist_ok=True)
+        (transform / "metadata" / "schema.pbtxt").write_text(graph)
+        (tmp_path / place / "data-00000").write_bytes(examples)
+        (tmp_path / place / "schema.pbtxt").write_text(schema)
+        paths = {"schema_path": str(tmp_path / place / "schema.pbtxt"), "transform_graph_path": str(transform)}
+        given = {**asked.fn_args, **paths, "train_files": [str(tmp_path / place / "*0")]}
+        made = dataclasses.replace(asked, fn_args=given)
+        return resuming.work_digest(StageContext(made), PrunerConfig())
+
+    others: list[dict[str, Any]] = [{"examples": b"other"}, {"schema": "other"}, {"graph": "other"}]
+    first = digest("first")
+    assert digest("second") == first
+    assert len({first, *(digest("third", **other) for other in others)}) == 4
 
 
 def test_a_killed_process_goes_on_where_it_was(folder: Path, whole: dict[str, Any]) -> None:
