@@ -49,7 +49,7 @@ test-airflow: ## run a pipeline on a real Airflow 2, in a virtual environment of
 	@PYTHON='$(PYTHON)' STACK='$(STACK)' tools/setup-airflow .venv-airflow
 	.venv-airflow/bin/python -m pytest -m airflow tests $(ARGS)
 
-test-engine: setup ## build an image and run compiled pipelines in containers (a quarter of an hour; Docker or root)
+test-engine: setup ## run compiled pipelines in containers (half an hour; root, docker.io, mmdebstrap; ARGS='…')
 	$(python) -m pytest -m engine tests/engine $(ARGS)
 
 bench-gate: setup ## how often the latency gate errs, in quiet and under load (40 minutes; ARGS='--trials 10')
