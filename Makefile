@@ -117,4 +117,4 @@ $(VENV)/bin/uv:
 
 clean: ## remove what was built, but not the virtual environments
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -path './.venv*' -prune -o -name __pycache__ -exec rm -rf {} +
+	find . \( -path './.venv*' -o -path ./.engine -o -path ./.arm64-root \) -prune -o -name __pycache__ -exec rm -rf {} +

@@ -42,7 +42,7 @@ def run(root: Path, create: Callable[[], Any], summarize: Callable[[Path], Summa
             return 2
         except Exception as error:
             logging.getLogger(__name__).exception("the pipeline failed")
-            say(f"error: {error}; everything that was printed is in {root / 'log.txt'}")
+            say(f"error: {error}" + ("" if verbose else f"; everything that was printed is in {root / 'log.txt'}"))
             return 2
         say(f"done in {time.monotonic() - started:.0f} s")
     print(summary.text)

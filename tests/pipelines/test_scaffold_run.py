@@ -115,7 +115,8 @@ def test_it_compiles_for_kubeflow(runs: Runs) -> None:
 def test_its_dag_runs_on_airflow(tmp_path: Path) -> None:
     (tmp_path / "dags").mkdir()
     folder = tmp_path / "dags" / "wine"
-    assert call(tmp_path, *TFX_EDGE, "init", str(folder)).returncode == 0
+    for project in (folder, folder.with_name("other")):
+        assert call(tmp_path, *TFX_EDGE, "init", str(project)).returncode == 0
     settings = {
         "AIRFLOW_HOME": str(tmp_path / "home"),
         "AIRFLOW__CORE__DAGS_FOLDER": str(tmp_path / "dags"),
@@ -125,6 +126,8 @@ def test_its_dag_runs_on_airflow(tmp_path: Path) -> None:
     airflow = ("env", *(f"{name}={value}" for name, value in settings.items()), sys.executable, "-m", "airflow")
     made = call(tmp_path, *airflow, "db", "migrate")
     assert made.returncode == 0, made.stderr
+    listed = call(tmp_path, *airflow, "dags", "list", "--output", "plain")
+    assert {"wine", "other"} <= {line.split()[0] for line in listed.stdout.splitlines() if line}, listed.stdout
     done = call(tmp_path, *airflow, "dags", "test", "wine", "2026-01-02")
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-5000:]
     assert len(list((folder / "pushed").glob("*/tflite"))) == 1

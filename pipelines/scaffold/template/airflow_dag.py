@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import datetime
-import sys
+import runpy
 from pathlib import Path
 
 from tfx_edge.airflow import AirflowDagRunner, AirflowPipelineConfig
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-import pipeline
+# Not imported: all DAG files share one process, in which other projects may have a module of that name.
+create_pipeline = runpy.run_path(str(Path(__file__).resolve().parent / "pipeline.py"))["create_pipeline"]
 
 SCHEDULE = {
     "schedule": "0 3 * * *",
@@ -19,4 +18,4 @@ SCHEDULE = {
     "max_active_runs": 1,
 }
 
-DAG = AirflowDagRunner(AirflowPipelineConfig(SCHEDULE)).run(pipeline.create_pipeline())
+DAG = AirflowDagRunner(AirflowPipelineConfig(SCHEDULE)).run(create_pipeline())
