@@ -96,9 +96,18 @@ def _parser() -> argparse.ArgumentParser:
 
     command = commands.add_parser("verdict", parents=[verbose], help="tell, also by the exit status, what a gate said")
     command.add_argument(
-        "gate", metavar="NODE", nargs="?", default="EdgeEvaluator", help="the evaluator's id (default: EdgeEvaluator)"
+        "gate",
+        metavar="NODE",
+        nargs="?",
+        help="the evaluator's id, such as EdgeEvaluator.int8, where there are several",
     )
     command.add_argument("--pipeline", metavar="NAME", help="where several pipelines have such a node")
+    command.add_argument(
+        "--run",
+        dest="pipeline_run",
+        metavar="RUN",
+        help="the verdict in this run, which may still be at work (default: the newest run)",
+    )
     command.add_argument("--metadata", metavar="STORE", help=_METADATA_HELP)
     command.set_defaults(run=_verdict)
 
@@ -185,7 +194,7 @@ def _verdict(options: argparse.Namespace) -> str:
     from tfx_edge.lineage.connection import find_metadata
     from tfx_edge.lineage.newest import newest_verdict
 
-    return newest_verdict(find_metadata(options.metadata), options.gate, options.pipeline)
+    return newest_verdict(find_metadata(options.metadata), options.gate, options.pipeline, options.pipeline_run)
 
 
 def _report(options: argparse.Namespace) -> str:

@@ -76,7 +76,10 @@ def test_a_script_ends_with_why_the_model_was_not_blessed(
     local: dict[str, Node], winery: Winery, tmp_path: Path
 ) -> None:
     pipeline = create(winery, tmp_path, "orchestrated_blocked", f"gate_config = {UNREACHABLE}\n")
-    with mock.patch.object(sys, "argv", sys.argv[:1]), pytest.raises(SystemExit, match="not blessed: size_bytes"):
+    with (
+        mock.patch.object(sys, "argv", sys.argv[:1]),
+        pytest.raises(SystemExit, match=r"not blessed by EdgeEvaluator in run .*: size_bytes"),
+    ):
         run(LOCAL, my_pipeline=pipeline, metadata_path=str(winery.metadata))
     assert not winery.pushed("orchestrated_blocked")
 

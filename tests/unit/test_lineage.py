@@ -58,6 +58,7 @@ class Writer:
         outputs: Mapping[str, int],
         state: pb.Execution.State.ValueType = pb.Execution.COMPLETE,
         output_event: pb.Event.Type.ValueType = pb.Event.OUTPUT,
+        pipeline: str = "digits",
         **properties: str | int | float,
     ) -> int:
         kind = pb.ExecutionType(name=TYPES[node.partition(".")[0]])
@@ -72,7 +73,7 @@ class Writer:
         for event in events:
             event.execution_id = execution_id
         self.store.put_events(events)
-        contexts = [self._context("pipeline", "digits"), self._context("node", f"digits.{node}")]
+        contexts = [self._context("pipeline", pipeline), self._context("node", f"{pipeline}.{node}")]
         self.store.put_attributions_and_associations(
             [], [pb.Association(execution_id=execution_id, context_id=context) for context in contexts]
         )

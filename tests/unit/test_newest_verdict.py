@@ -1,4 +1,4 @@
-"""The verdict on a pipeline's newest run, read from real SQLite stores as TFX's drivers write them."""
+"""The verdict on a pipeline's run, read from real SQLite stores as TFX's drivers write them."""
 
 from __future__ import annotations
 
@@ -29,18 +29,25 @@ class Runs:
         run: str,
         outputs: dict[str, int] | None = None,
         state: pb.Execution.State.ValueType = pb.Execution.COMPLETE,
+        pipeline: str = "digits",
     ) -> None:
-        execution = self.writer.execution(node, {}, outputs or {}, state)
+        execution = self.writer.execution(node, {}, outputs or {}, state, pipeline=pipeline)
         association = pb.Association(execution_id=execution, context_id=self.writer._context("pipeline_run", run))
         self.writer.store.put_attributions_and_associations([], [association])
 
-    def judge(self, run: str, blessed: int, state: pb.Execution.State.ValueType = pb.Execution.COMPLETE) -> None:
+    def judge(
+        self,
+        run: str,
+        blessed: int,
+        state: pb.Execution.State.ValueType = pb.Execution.COMPLETE,
+        gate: str = "EdgeEvaluator",
+    ) -> None:
         """A run from the cache has the artifact of an earlier one."""
         if state != CACHED:
             reason = "all checks passed" if blessed else "accuracy is too low"
             self.blessings[blessed] = self.writer.artifact("ModelBlessing", "/b", blessed=blessed, reason=reason)
         self.execute("Trainer", run)
-        self.execute("EdgeEvaluator", run, {"blessing": self.blessings[blessed]}, state)
+        self.execute(gate, run, {"blessing": self.blessings[blessed]}, state)
 
 
 @pytest.fixture
@@ -78,19 +85,66 @@ def test_a_gate_that_did_not_end_has_no_verdict(runs: Runs, state: pb.Execution.
         newest_verdict(runs.place)
 
 
+@pytest.mark.parametrize("state", [FAILED, RUNNING])
+def test_a_run_that_did_not_end_behind_the_gate_is_told(runs: Runs, state: pb.Execution.State.ValueType) -> None:
+    runs.judge("first", 1)
+    runs.execute("Pusher", "first", state=state)
+    with pytest.raises(NotBlessedError, match=rf"the run is not complete: Pusher \({pb.Execution.State.Name(state)}\)"):
+        newest_verdict(runs.place)
+    assert newest_verdict(runs.place, run="first").startswith("blessed")
+
+
+def test_what_was_repeated_in_the_same_run_counts(runs: Runs) -> None:
+    runs.execute("Trainer", "first", state=FAILED)
+    runs.judge("first", 1)
+    assert newest_verdict(runs.place).startswith("blessed")
+
+
+def test_a_run_is_judged_by_its_own_gate(runs: Runs) -> None:
+    runs.judge("first", 0)
+    runs.judge("second", 1)
+    runs.execute("Trainer", "third")
+    assert "blessed by EdgeEvaluator in run second" in newest_verdict(runs.place, run="second")
+    with pytest.raises(NotBlessedError, match="not blessed by EdgeEvaluator in run first"):
+        newest_verdict(runs.place, run="first")
+    with pytest.raises(
+        NotBlessedError, match="no verdict of EdgeEvaluator on run third of digits, which came to Trainer"
+    ):
+        newest_verdict(runs.place, run="third")
+    for none in ("fourth", ""):
+        with pytest.raises(ConfigError, match=f"no run '{none}' of digits"):
+            newest_verdict(runs.place, run=none)
+
+
+def test_a_run_of_another_pipeline_may_have_the_same_name(runs: Runs) -> None:
+    runs.judge("scheduled", 1)
+    runs.execute("EdgeEvaluator", "scheduled", state=FAILED, pipeline="wine")
+    assert newest_verdict(runs.place, pipeline="digits", run="scheduled").startswith("blessed")
+    assert newest_verdict(runs.place, pipeline="digits").startswith("blessed")
+
+
 def test_a_gate_is_looked_for_in_one_pipeline(runs: Runs) -> None:
     runs.judge("first", 1)
-    with pytest.raises(ConfigError, match=r"no node 'Gate' in any pipeline .* digits\.EdgeEvaluator, digits\.Trainer"):
+    with pytest.raises(ConfigError, match="no node 'Gate'; its nodes are EdgeEvaluator of digits, Trainer of digits"):
         newest_verdict(runs.place, "Gate")
     with pytest.raises(ConfigError, match="no node 'EdgeEvaluator' in pipeline 'wine'"):
-        newest_verdict(runs.place, pipeline="wine")
-    for kind, name in (("pipeline", "wine"), ("node", "wine.EdgeEvaluator")):
-        runs.writer._context(kind, name)
-    with pytest.raises(ConfigError, match="with --pipeline: digits, wine"):
+        newest_verdict(runs.place, "EdgeEvaluator", pipeline="wine")
+    runs.execute("EdgeEvaluator", "first", pipeline="wine")
+    for gate in (None, "EdgeEvaluator"):
+        with pytest.raises(ConfigError, match=r"with --pipeline, .*: EdgeEvaluator of digits, EdgeEvaluator of wine"):
+            newest_verdict(runs.place, gate)
+        assert newest_verdict(runs.place, gate, "digits").startswith("blessed")
+
+
+def test_the_only_gate_needs_no_name(runs: Runs) -> None:
+    runs.execute("Trainer", "first")
+    with pytest.raises(ConfigError, match="no EdgeEvaluator; its nodes are Trainer of digits"):
         newest_verdict(runs.place)
-    assert newest_verdict(runs.place, pipeline="digits").startswith("blessed")
-    with pytest.raises(NotBlessedError, match="has not run yet"):
-        newest_verdict(runs.place, pipeline="wine")
+    runs.judge("first", 1, gate="EdgeEvaluator.int8")
+    assert newest_verdict(runs.place).startswith("blessed by EdgeEvaluator.int8 in run first")
+    runs.execute("EdgeEvaluator", "first")
+    with pytest.raises(ConfigError, match=r"name NODE .*: EdgeEvaluator of digits, EdgeEvaluator.int8 of digits"):
+        newest_verdict(runs.place)
 
 
 def test_the_exit_status_tells(runs: Runs, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +155,4 @@ def test_the_exit_status_tells(runs: Runs, capsys: pytest.CaptureFixture[str], m
     runs.judge("second", 0)
     assert main(["verdict", "EdgeEvaluator", "--pipeline", "digits", "--metadata", str(runs.place)]) == 1
     assert "not blessed by EdgeEvaluator in run second" in capsys.readouterr().err
+    assert main(["verdict", "--run", "first"]) == 0
