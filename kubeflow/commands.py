@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfx_edge.arguments import positive
+from tfx_edge.arguments import positive, seconds
 
 
 def register(commands: Any, verbose: argparse.ArgumentParser) -> None:
@@ -109,8 +109,8 @@ def _add_following(command: argparse.ArgumentParser) -> None:
         metavar="TASK",
         help="a gate that decides (default: those whose blessing another task, such as Pusher, takes)",
     )
-    command.add_argument("--interval", type=float, default=10.0, metavar="S", help="seconds between questions")
-    command.add_argument("--limit", type=float, metavar="S", help="seconds after which to stop waiting")
+    command.add_argument("--interval", type=seconds, default=10.0, metavar="S", help="seconds between questions")
+    command.add_argument("--limit", type=seconds, metavar="S", help="seconds after which to stop waiting")
 
 
 def _pipeline_options() -> argparse.ArgumentParser:

@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import sys
+import types
 import typing
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,7 +23,8 @@ def load(reference: str, arguments: Sequence[str]) -> Any:
     Args:
       reference: ``package.module:function`` or ``file.py:function``; the function is ``create_pipeline`` if left out.
       arguments: ``name=value`` each. A value becomes what the parameter is annotated with: text for ``str``, a
-        `Path`, anything else is read as JSON; without an annotation JSON where it is JSON, else text.
+        `Path`, anything else is read as JSON; without an annotation, or with one that is imported under
+        ``TYPE_CHECKING`` only, JSON where it is JSON, else text.
 
     Raises:
       ConfigError: there is no such function, or the arguments do not fit it.
@@ -77,7 +79,6 @@ def _function(reference: str) -> Callable[..., Any]:
 
 def _arguments(function: Callable[..., Any], arguments: Sequence[str]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
-    hints = typing.get_type_hints(function)
     given: dict[str, Any] = {}
     for argument in arguments:
         name, equals, text = argument.partition("=")
@@ -85,7 +86,7 @@ def _arguments(function: Callable[..., Any], arguments: Sequence[str]) -> dict[s
             raise ConfigError(f"--arg is {argument!r}; write name=value")
         if name not in parameters:
             raise ConfigError(f"--arg {name}: there is no such parameter; known: {', '.join(parameters) or 'none'}")
-        given[name] = _convert(name, text, hints.get(name))
+        given[name] = _convert(name, text, _hint(function, parameters[name]))
     missing = [
         name
         for name, parameter in parameters.items()
@@ -96,6 +97,17 @@ def _arguments(function: Callable[..., Any], arguments: Sequence[str]) -> dict[s
     if missing:
         raise ConfigError(f"the pipeline's function needs {', '.join(missing)}; give each as --arg name=value")
     return given
+
+
+def _hint(function: Callable[..., Any], parameter: inspect.Parameter) -> Any:
+    """What a parameter is annotated with; None if only a type checker would know."""
+    if parameter.annotation is parameter.empty:
+        return None
+    alone = types.SimpleNamespace(__annotations__={parameter.name: parameter.annotation})
+    try:
+        return typing.get_type_hints(alone, getattr(inspect.unwrap(function), "__globals__", {}))[parameter.name]
+    except NameError:
+        return None
 
 
 def _convert(name: str, text: str, hint: Any) -> Any:

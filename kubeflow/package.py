@@ -76,10 +76,12 @@ class Package:
         missing = [name for name, parameter in known.items() if name not in values and "defaultValue" not in parameter]
         if missing:
             raise ConfigError(f"the pipeline needs {_listed(missing)}; give each as --param name=value")
-        self._check_configurations(values)
+        defaults = {name: known[name]["defaultValue"] for name in known.keys() - values.keys()}
+        self._check_configurations(values, "--param {}")
+        self._check_configurations(defaults, "the compiled default of {}")
         return values
 
-    def _check_configurations(self, values: Mapping[str, Any]) -> None:
+    def _check_configurations(self, values: Mapping[str, Any], called: str) -> None:
         """A component would refuse its configuration only when it runs, which for a schedule may be at night."""
         for task, definition in parts.tasks(self.spec).items():
             source = definition.get("inputs", {}).get("parameters", {}).get("config", {})
@@ -89,7 +91,7 @@ class Package:
                 try:
                     config_class.parse(values[name])
                 except ConfigError as error:
-                    raise ConfigError(f"--param {name}, the configuration of {task}: {error}") from None
+                    raise ConfigError(f"{called.format(name)}, the configuration of {task}: {error}") from None
 
     def _config_class(self, task: str) -> type[Config] | None:
         package = parts.component_package(self.spec, task)

@@ -22,6 +22,7 @@ from tfx.orchestration.kubeflow.v2 import compiler_utils
 from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import import_utils
 
+from tfx_edge.errors import ConfigError
 from tfx_edge.kubeflow import names, user_modules
 from tfx_edge.kubeflow.mounts import SCHEMES
 from tfx_edge.kubeflow.settings import CompileSettings
@@ -167,6 +168,15 @@ def _parameters(node: Any, settings: CompileSettings) -> Iterator[str]:
             yield f"the RuntimeParameter {value.name!r} of {key} has no ptype; give ptype=str, int or float"
 
 
+def _configurations(node: Any, settings: CompileSettings) -> Iterator[str]:
+    value = node.exec_properties.get("config")
+    if isinstance(value, data_types.RuntimeParameter) and value.default is not None and hasattr(node, "CONFIG_CLASS"):
+        try:
+            node.CONFIG_CLASS.parse(value.default)
+        except ConfigError as error:
+            yield f"the default of the RuntimeParameter {value.name!r} of config: {error}"
+
+
 def push_folder(node: Any) -> str | None:
     """Where a Pusher pushes to, if it is a folder that is known now."""
     value = node.exec_properties.get("push_destination")
@@ -186,4 +196,5 @@ _CHECKS: tuple[Callable[[Any, CompileSettings], Iterator[str]], ...] = (
     _importers,
     _pushers,
     _parameters,
+    _configurations,
 )

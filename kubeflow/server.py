@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ from tfx_edge.config import Config
 from tfx_edge.errors import ConfigError, EdgeError
 
 _ENDPOINT_VARIABLE = "KF_PIPELINES_ENDPOINT"
+_CONNECTION = re.compile(r"^<[^>]*>: ")
 _REMEDIES = {
     401: "the server wants to know who asks: give --token-file, or renew the token",
     403: "the login may not do this: check --namespace and the role of the service account",
@@ -138,8 +140,8 @@ def asking(settings: ServerSettings, what: str) -> Iterator[None]:
                 passing=True,
             ) from error
         raise ServerError(
-            f"{what}: cannot reach {settings.address} ({_short(reason)}); check --host or {_ENDPOINT_VARIABLE}, and "
-            "whether a port-forward still runs",
+            f"{what}: cannot reach {settings.address} ({_short(_said(reason))}); check --host or {_ENDPOINT_VARIABLE}, "
+            "and whether a port-forward still runs",
             passing=True,
         ) from error
 
@@ -159,6 +161,11 @@ def _refused(settings: ServerSettings, what: str, error: Any) -> ServerError:
     return ServerError(
         f"{what}: {settings.address} answered {status} {error.reason}{detail}; {remedy}", passing=status >= 500
     )
+
+
+def _said(error: Exception) -> str:
+    """What an error of urllib3 says, without the connection that it names first."""
+    return _CONNECTION.sub("", str(error.args[-1] if error.args else error))
 
 
 def _short(text: object) -> str:

@@ -40,7 +40,12 @@ def container(spec: dict[str, Any], task: str) -> dict[str, Any]:
 
 def component_package(spec: dict[str, Any], task: str) -> str | None:
     """The package of this project's component that a task runs, such as ``pruner``; None for another task."""
-    found = (_EXECUTOR.fullmatch(str(argument)) for argument in container(spec, task).get("args", ()))
+    return package_of(container(spec, task))
+
+
+def package_of(definition: dict[str, Any]) -> str | None:
+    """The package of this project's component that a container runs; None for another one."""
+    found = (_EXECUTOR.fullmatch(str(argument)) for argument in definition.get("args", ()))
     return next((match[1] for match in found if match), None)
 
 

@@ -17,6 +17,7 @@ BLESSED = "blessed"
 NOT_BLESSED = "not blessed"
 _SUFFIX = "-blessed"
 _REASON_LENGTH = 1000
+_GATE = "edge_evaluator"
 
 
 def value(name: str, outputs: dict[str, list[Any]]) -> str:
@@ -85,8 +86,13 @@ def deciding_gates(spec: dict[str, Any], wanted: list[str] | None = None) -> lis
         blessing is taken.
 
     Raises:
-      ConfigError: the pipeline has no gate of a wanted name.
+      ConfigError: the pipeline has no gate of a wanted name, or a gate whose verdict nothing would tell.
     """
+    if unmarked := _unmarked(spec):
+        raise ConfigError(
+            f"the verdict of {', '.join(unmarked)} could not be known, since no marker stands behind it; compile the "
+            "pipeline with 'tfx-edge kubeflow compile', and do not put it into another pipeline"
+        )
     known = gates(spec)
     unknown = sorted(set(wanted or ()) - set(known))
     if unknown:
@@ -104,4 +110,14 @@ def deciding_gates(spec: dict[str, Any], wanted: list[str] | None = None) -> lis
 
 def is_gate(spec: dict[str, Any], task: str) -> bool:
     """Whether a task of a pipeline spec is an EdgeEvaluator."""
-    return parts.component_package(spec, task) == "edge_evaluator"
+    return parts.component_package(spec, task) == _GATE
+
+
+def _unmarked(spec: dict[str, Any]) -> list[str]:
+    """The executors of gates without a marker, wherever in a pipeline they run."""
+    marked = {parts.component(spec, gate)["executorLabel"] for gate in gates(spec)}
+    return sorted(
+        label
+        for label, executor in spec["deploymentSpec"]["executors"].items()
+        if label not in marked and parts.package_of(executor.get("container", {})) == _GATE
+    )

@@ -281,6 +281,13 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
         lambda: {"trainer_module_file": "/none.py", "trainer_run_fn": None},
         ["Trainer: there is no module file '/none.py'", "module_path"],
     ),
+    "default of a configuration": (
+        lambda: {"gate_config": RuntimeParameter("bounds", ptype=str, default='{"threshold": {}}')},
+        [
+            "EdgeEvaluator.candidate: the default of the RuntimeParameter 'bounds' of config: ",
+            "unknown key 'threshold'",
+        ],
+    ),
     "parameter without a type": (
         lambda: {"extra": [Importer(source_uri=RuntimeParameter("uri"), artifact_type=Model).with_id("base")]},
         ["base: the RuntimeParameter 'uri' of artifact_uri has no ptype"],
@@ -358,6 +365,24 @@ def test_a_pipeline_comes_from_a_file_with_arguments(tmp_path: Path, capsys: pyt
     assert spec["pipelineInfo"]["name"] == "12"
     assert json.loads(_constant(spec, "Trainer", "custom_config")) == {"epochs": 4}
     assert json.loads(_constant(spec, "Pusher", "push_destination"))["filesystem"]["base_directory"] == "gs://x/models"
+
+
+def test_annotations_for_type_checkers_alone_are_no_hindrance(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "checked_pipeline.py"
+    file.write_text(
+        "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nimport kubeflow_pipelines\n"
+        "if TYPE_CHECKING:\n    from collections.abc import Mapping\n    from tfx.orchestration.pipeline import Pipeline\n"
+        "def create_pipeline(name: str, given: Mapping[str, int]) -> Pipeline:\n"
+        "    return kubeflow_pipelines.create_pipeline(name, given['epochs'])\n"
+    )
+    output = tmp_path / "checked.yaml"
+    arguments = ["--arg", "name=12", "--arg", 'given={"epochs": 4}']
+    assert main(["kubeflow", "compile", str(file), *arguments, "-o", str(output)]) == 0
+    spec = yaml.safe_load(output.read_text())
+    assert spec["pipelineInfo"]["name"] == "12"
+    assert json.loads(_constant(spec, "Trainer", "custom_config")) == {"epochs": 4}
 
 
 def _constant(spec: dict[str, Any], task: str, name: str) -> Any:

@@ -21,6 +21,7 @@ import fake_kubeflow
 from tfx_edge.cli import main
 
 pytestmark = pytest.mark.filterwarnings("ignore")
+BOUNDS = '{"thresholds": {"accuracy": {"min": 0.9}}}'
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def write_package(file: Path, **parameters: Any) -> Path:
             "dag": {"tasks": tasks},
             "inputDefinitions": {
                 "parameters": {
-                    "thresholds": {"parameterType": "STRING", "defaultValue": '{"thresholds": {}}', "isOptional": True},
+                    "thresholds": {"parameterType": "STRING", "defaultValue": BOUNDS, "isOptional": True},
                     "epochs": {"parameterType": "NUMBER_INTEGER", "defaultValue": 5.0, "isOptional": True},
                     **parameters,
                 }
@@ -257,6 +258,37 @@ def test_fake_server_runs_to_no_blessing_and_the_status_is_not_0(
     assert "the pipeline's gates are Gate, Watched" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["behind no marker", "in another pipeline"])
+def test_fake_server_is_not_asked_to_run_a_gate_whose_verdict_it_could_not_tell(
+    server: fake_kubeflow.Server, package: Path, capsys: pytest.CaptureFixture[str], place: str
+) -> None:
+    spec = yaml.safe_load(package.read_text())
+    dag = spec["root"]["dag"]
+    if place == "behind no marker":
+        del dag["tasks"]["Gate-blessed"]
+    else:
+        spec["components"]["inner"] = {"dag": dag}
+        spec["root"]["dag"] = {"tasks": {"inner": {"componentRef": {"name": "inner"}}}}
+    unmarked = package.with_name("unmarked.yaml")
+    unmarked.write_text(yaml.safe_dump(spec))
+    server.script = [BLESSED]
+    assert run(server, "submit", unmarked, "--interval", "0.01") == 1
+    assert "the verdict of Gate" in (error := capsys.readouterr().err)
+    assert "compile the pipeline with 'tfx-edge kubeflow compile'" in error
+    assert server.requests == []
+
+
+def test_fake_server_told_to_run_it_by_others_and_the_status_is_not_0(
+    server: fake_kubeflow.Server, package: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(server, "submit", package, "--no-wait") == 0
+    run_id = capsys.readouterr().out.strip()
+    del server.runs[run_id]["pipeline_spec"]["root"]["dag"]["tasks"]["Gate-blessed"]
+    server.script = [BLESSED]
+    assert run(server, "follow", run_id, "--interval", "0.01") == 1
+    assert "the verdict of Gate could not be known" in capsys.readouterr().err
+
+
 def test_fake_server_runs_a_gate_whose_verdict_is_not_told_and_the_status_is_not_0(
     server: fake_kubeflow.Server, package: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -300,6 +332,17 @@ def test_fake_server_never_ends_and_waiting_does(
     assert re.search(r"did not end within 0.1 s and goes on; follow it again with 'tfx-edge", capsys.readouterr().err)
 
 
+@pytest.mark.parametrize("option", ["--interval", "--limit"])
+@pytest.mark.parametrize("value", ["-1", "0", "nan", "inf", "1e300", "soon"])
+def test_a_time_that_nobody_can_wait_is_a_wrong_usage(
+    package: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["kubeflow", "submit", str(package), option, value])
+    assert caught.value.code == 2
+    assert f"argument {option}: '{value}' is no number of seconds above 0" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -335,6 +378,8 @@ def test_no_server_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> No
     assert error.count("\n") == 1
     assert f"cannot reach {host}" in error
     assert "check --host" in error
+    assert "refused" in error
+    assert " object at 0x" not in error
 
 
 def test_a_missing_client_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -392,6 +437,21 @@ def test_fake_server_is_not_asked_when_a_schedule_is_wrong(
     assert error.count("\n") == 1
     assert [word for word in words if word not in error] == []
     assert server.requests == []
+
+
+@pytest.mark.parametrize("command", [("submit",), ("schedule", "--cron", "@daily")], ids=lambda words: words[0])
+def test_fake_server_is_not_asked_when_a_compiled_default_is_wrong(
+    server: fake_kubeflow.Server, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: tuple[str, ...]
+) -> None:
+    wrong = {"parameterType": "STRING", "defaultValue": '{"threshold": {}}', "isOptional": True}
+    package = write_package(tmp_path / "wine.yaml", thresholds=wrong)
+    assert run(server, command[0], package, *command[1:]) == 1
+    error = capsys.readouterr().err
+    assert "the compiled default of thresholds, the configuration of Gate: " in error
+    assert "unknown key 'threshold'" in error
+    assert server.requests == []
+    right = f"thresholds={BOUNDS}"
+    assert run(server, "schedule", package, "--cron", "@daily", "--param", right) == 0
 
 
 def test_fake_server_is_not_asked_without_a_value_that_has_no_default(
