@@ -26,6 +26,7 @@ import grpc
 from apache_beam.io.filesystems import FileSystems
 from apache_beam.runners.runner import PipelineState
 
+from tfx_edge import process_group
 from tfx_edge.errors import DeviceError, EdgeError
 from tfx_edge.gate.beam_engine import START_TIMEOUT, Engine
 from tfx_edge.gate.beam_parts import Piece
@@ -72,9 +73,9 @@ def run_watched(pieces: Sequence[Piece], engine: Engine, folder: str) -> None:
                 start_new_session=True,
             )
         try:
-            status = _watch(process, engine, folder)
+            _watch(process, engine, folder)
         finally:
-            _end(process)
+            status = _end(process)
         if status:
             words = failure.read_text() if failure.is_file() else last_exception(log.read_text(errors="replace"))
             raise DeviceError(f"the Beam job that scores the examples failed: {words or f'exit status {status}'}")
@@ -88,8 +89,8 @@ def _start(pieces: Sequence[Piece], engine: Engine, folder: str) -> Any:
     return pipeline.run()
 
 
-def _watch(process: subprocess.Popen[bytes], engine: Engine, folder: str) -> int:
-    """Waits for the job's end and gives its exit status.
+def _watch(process: subprocess.Popen[bytes], engine: Engine, folder: str) -> None:
+    """Waits for the job's end.
 
     Raises:
       DeviceError: nothing changed in the folder for too long.
@@ -97,9 +98,7 @@ def _watch(process: subprocess.Popen[bytes], engine: Engine, folder: str) -> int
     every_s = min(SIGNS_EVERY_S, engine.batch_timeout_s / 4)
     before = _names(folder)
     begun, changed = False, time.monotonic()
-    while True:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            return process.wait(timeout=every_s)
+    while not process_group.wait_for_leader(process, every_s):
         names = _names(folder) or before
         if names != before:
             before, begun, changed = names, True, time.monotonic()
@@ -132,15 +131,12 @@ def _names(folder: str) -> set[str]:
     return {entry.path for entry in found}
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Ends the whole group; the job is cancelled first, since it may run on other machines."""
-    if process.poll() is None:
-        process.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=CANCEL_S)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _end(process: subprocess.Popen[bytes]) -> int:
+    """Ends the whole group and gives the exit status; the job is cancelled first, for it may run on other machines."""
+    if not process_group.wait_for_leader(process, 0):
+        os.kill(process.pid, signal.SIGTERM)
+        process_group.wait_for_leader(process, CANCEL_S)
+    return process_group.end(process)
 
 
 def _reason(error: BaseException) -> str:

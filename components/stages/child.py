@@ -8,7 +8,6 @@ share, so the work of every stage runs in a child; progress and errors come back
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import errno
 import importlib
@@ -22,12 +21,13 @@ import sys
 import tempfile
 import threading
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
-from tfx_edge import errors
+from tfx_edge import errors, process_group
 
 LOGGER = logging.getLogger("tfx_edge")
 _PROGRESS = "@tfx-edge-progress "
+_LAST_WORDS_S = 10.0  # a process that has left the group may keep the output open
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
@@ -86,20 +86,13 @@ def run(work: str, request: Request) -> dict[str, Any]:
             start_new_session=True,  # so that what it starts, such as a measurement, can be ended with it
         )
         last_words = collections.deque[str](maxlen=15)
-        assert process.stdout is not None
+        reader = threading.Thread(target=_listen, args=(process.stdout, request.component, last_words), daemon=True)
+        reader.start()
         try:
-            for line in process.stdout:
-                if line.startswith(_PROGRESS):
-                    LOGGER.info("%s: %s", request.component, line.removeprefix(_PROGRESS).rstrip())
-                else:
-                    LOGGER.debug("%s", line.rstrip())
-                    last_words.append(line.rstrip())
-            with contextlib.suppress(ChildProcessError):
-                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # its number stays its own until wait()
+            process_group.wait_for_leader(process)
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            status = process.wait()
+            status = process_group.end(process)
+        reader.join(_LAST_WORDS_S)
         if not result_file.is_file():
             raise errors.ModelError(
                 f"{request.component}: the process {_ending(status)}. Its last words:\n" + "\n".join(last_words)
@@ -108,6 +101,15 @@ def run(work: str, request: Request) -> dict[str, Any]:
     if "error" in result:
         raise getattr(errors, result["error"], errors.EdgeError)(f"{request.component}: {result['message']}")
     return result["value"]
+
+
+def _listen(output: IO[str], component: str, last_words: collections.deque[str]) -> None:
+    for line in output:
+        if line.startswith(_PROGRESS):
+            LOGGER.info("%s: %s", component, line.removeprefix(_PROGRESS).rstrip())
+        else:
+            LOGGER.debug("%s", line.rstrip())
+            last_words.append(line.rstrip())
 
 
 def _ending(status: int) -> str:
