@@ -5,6 +5,7 @@ One file, replaced as a whole: a process that dies while writing leaves the stat
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import json
 import os
@@ -102,8 +103,9 @@ class Checkpoint:
         for mine in (self.path, *self.path.parent.glob(f"{glob.escape(self.path.stem)}-*.npz")):
             mine.unlink(missing_ok=True)
         for other in self.path.parent.glob("*"):
-            if other.suffix in (".npz", ".part") and time.time() - other.stat().st_mtime > _FORGOTTEN_AFTER:
-                other.unlink(missing_ok=True)
+            with contextlib.suppress(FileNotFoundError):  # another training may finish what it writes
+                if other.suffix in (".npz", ".part") and time.time() - other.stat().st_mtime > _FORGOTTEN_AFTER:
+                    other.unlink()
 
 
 def _numbered(arrays: Any, name: str) -> list[np.ndarray]:

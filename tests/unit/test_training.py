@@ -222,6 +222,14 @@ def test_what_nobody_came_back_for_is_forgotten(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["young.npz"]
 
 
+def test_a_file_that_another_training_takes_away_is_no_matter(tmp_path: Path) -> None:
+    checkpoint = Checkpoint(tmp_path, "work")
+    checkpoint.save(State(Progressed(), [], []))
+    (tmp_path / "other.1.part").symlink_to("gone")  # is listed, and not there when it is looked at
+    checkpoint.remove()
+    assert [path.name for path in tmp_path.iterdir()] == ["other.1.part"]
+
+
 def test_the_checkpoint_of_another_model_is_not_taken(tmp_path: Path) -> None:
     checkpoint, lines = Checkpoint(tmp_path, "work"), []
     checkpoint.save(State(Progressed(2, ({"loss": 0.1},) * 2), [np.zeros(3)], []))
