@@ -373,7 +373,7 @@ def test_annotations_for_type_checkers_alone_are_no_hindrance(
     file = tmp_path / "checked_pipeline.py"
     file.write_text(
         "from __future__ import annotations\nfrom typing import TYPE_CHECKING\nimport kubeflow_pipelines\n"
-        "if TYPE_CHECKING:\n    from collections.abc import Mapping\n    from tfx.orchestration.pipeline import Pipeline\n"
+        "if TYPE_CHECKING:\n    from collections.abc import Mapping\n    from tfx.v1.dsl import Pipeline\n"
         "def create_pipeline(name: str, given: Mapping[str, int]) -> Pipeline:\n"
         "    return kubeflow_pipelines.create_pipeline(name, given['epochs'])\n"
     )
