@@ -7,6 +7,7 @@ be read by every user of a machine.
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -26,6 +27,7 @@ _NAMES = ("metadata.db", "metadata.sqlite")
 _FOLDERS = (".", "metadata", "metadata/*", "tfx_metadata/*")
 _PORTS = {"mysql": 3306, "postgresql": 5432, "grpc": None}
 _FORMS = "mysql://USER@HOST:PORT/DATABASE, postgresql://USER@HOST:PORT/DATABASE or grpc://HOST:PORT"
+_SECRETIVE = r"[:@]|password"  # of a name that may be a mistyped URL, and hold a password
 _GRPC_SECONDS = 30.0
 _GRPC_BYTES = 2**30  # gRPC's own limit is 4 MB, which some thousand artifacts exceed
 
@@ -60,9 +62,8 @@ def find_metadata(given: Place | None, near: str | Path | None = None) -> Place:
         if Path(named).is_file():
             return Path(named)
         source = "--metadata" if given else ENVIRONMENT_VARIABLE
-        raise ConfigError(
-            f"{source} is {named!r}, which is no file; name the SQLite file of ML Metadata, or a server: {_FORMS}"
-        )
+        told = "what it names" if re.search(_SECRETIVE, named, re.IGNORECASE) else repr(named)
+        raise ConfigError(f"{source}: {told} is no file; name the SQLite file of ML Metadata, or a server: {_FORMS}")
     return _near(near)
 
 
@@ -78,12 +79,13 @@ def parse(url: str) -> Server:
       url: without a password; user and database with percent-encoding where they need it.
 
     Raises:
-      ConfigError: the URL is none of a store, or holds a password, which the message leaves out.
+      ConfigError: the URL is none of a store, or holds a password. No message tells the URL: a mistyped one may hold
+        a password anywhere.
     """
-    if ":" in url.partition("://")[2].rpartition("@")[0]:
+    if ":" in url.partition("://")[2].rpartition("@")[0] or "?" in url:
         raise ConfigError(
-            "the store's URL holds a password, which every user of this machine could read; take it out "
-            f"and set the environment variable {PASSWORD_VARIABLE}"
+            "the store's URL holds a password, or a '?' and what may be one, which every user of this machine could "
+            f"read; take it out and set the environment variable {PASSWORD_VARIABLE}"
         )
     try:
         parts = urlsplit(url)
@@ -92,11 +94,11 @@ def parse(url: str) -> Server:
         # No cause either: ValueError's text may be a password without its user.
         raise ConfigError(f"the store's URL cannot be read: is its port a number? Write {_FORMS}") from None
     if parts.scheme not in _PORTS:
-        raise ConfigError(f"{url!r} is no URL of a store; name the SQLite file of ML Metadata, or write {_FORMS}")
-    _check(url, parts)
+        raise ConfigError(f"there is no such URL of a store; name the SQLite file of ML Metadata, or write {_FORMS}")
+    _check(parts)
     port = port or _PORTS[parts.scheme]
     if not port:
-        raise ConfigError(f"{url!r} has no port; write grpc://HOST:PORT")
+        raise ConfigError("the store's URL has no port; write grpc://HOST:PORT")
     host, database = parts.hostname or "", unquote(parts.path.strip("/"))
     return Server(parts.scheme, host, port, unquote(parts.username or ""), database)
 
@@ -108,14 +110,14 @@ def connection_config(place: Place) -> Any:
       place: a SQLite file, or a URL, whose password is taken from ``TFX_EDGE_METADATA_PASSWORD``.
 
     Raises:
-      ConfigError: the URL is none of a store.
+      ConfigError: the URL is none of a store, or the password is not UTF-8.
     """
     config = pb.ConnectionConfig()
     if not is_url(place):
         config.sqlite.filename_uri = str(place)
         config.sqlite.connection_mode = pb.SqliteMetadataSourceConfig.READWRITE_OPENCREATE
         return config
-    server, password = parse(str(place)), os.environ.get(PASSWORD_VARIABLE, "")
+    server, password = parse(str(place)), _password()
     if server.scheme == "grpc":
         client = pb.MetadataStoreClientConfig(host=server.host, port=server.port, client_timeout_sec=_GRPC_SECONDS)
         client.channel_arguments.max_receive_message_length = _GRPC_BYTES
@@ -137,12 +139,21 @@ def connection_config(place: Place) -> Any:
     return config
 
 
-def _check(url: str, parts: SplitResult) -> None:
+def _password() -> str:
+    password = os.environ.get(PASSWORD_VARIABLE, "")
+    try:
+        password.encode()
+    except UnicodeEncodeError:  # no cause, since it holds the password
+        raise ConfigError(f"{PASSWORD_VARIABLE} is not UTF-8, which ML Metadata asks for") from None
+    return password
+
+
+def _check(parts: SplitResult) -> None:
     path = parts.path.strip("/")
     complete = bool(parts.username) and bool(path) and "/" not in path
     fits = not (parts.username or path) if parts.scheme == "grpc" else complete
-    if not parts.hostname or parts.query or parts.fragment or not fits:
-        raise ConfigError(f"{url!r} lacks a part, or has one too many; write {_FORMS}")
+    if not parts.hostname or parts.fragment or not fits:
+        raise ConfigError(f"the store's URL lacks a part, or has one too many; write {_FORMS}")
 
 
 def _quoted(text: str) -> str:

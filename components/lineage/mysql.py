@@ -5,6 +5,8 @@ ML Metadata tells no reason when such a server refuses it, and makes its tables 
 
 from __future__ import annotations
 
+import struct
+
 from tfx_edge.errors import ConfigError
 
 _SECONDS = 10
@@ -26,12 +28,16 @@ def check(host: str, port: int, user: str, password: str, database: str, query: 
     except ModuleNotFoundError as error:
         raise ConfigError("stores on MySQL need PyMySQL; pip install 'tfx-edge[mysql]'") from error
     try:
+        host.encode("idna")
+    except UnicodeError as error:
+        raise RefusedError(f"{host!r} cannot be the name of a host: {error}") from error
+    try:
         with (
             pymysql.connect(
                 host=host,
                 port=port,
                 user=user,
-                password=password,
+                password=password.encode(),  # PyMySQL would write a str as Latin-1
                 database=database,
                 connect_timeout=_SECONDS,
                 read_timeout=_SECONDS,
@@ -41,5 +47,5 @@ def check(host: str, port: int, user: str, password: str, database: str, query: 
             cursor.execute(query)
     except pymysql.MySQLError as error:
         raise RefusedError(str(error.args[-1])) from error
-    except (OSError, IndexError, ValueError, AssertionError) as error:
+    except (OSError, IndexError, ValueError, AssertionError, struct.error) as error:
         raise RefusedError(f"no MySQL server answers at {host}:{port}") from error

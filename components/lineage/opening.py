@@ -33,11 +33,13 @@ _REMEDIES = (
         "it has no tables of ML Metadata: name with --metadata what the pipeline writes to",
     ),
     (r"unknown database|database .* does not exist|unable to open", "name with --metadata what the pipeline writes to"),
-    (r"not known|name not found|dns|name resolution|translate host", "check the host's name"),
+    (r"not known|name of a host|name not found|dns|name resolution|translate host", "check the host's name"),
     (r"no encryption|SSL support", "ML Metadata speaks no TLS to PostgreSQL: go through a proxy on this machine"),
+    (r"allowed to connect|is blocked", "ask for access to the server from this machine"),
+    (r"too many (connections|clients)|connection slots", "the server is full: try later"),
     (
-        r"mysql_real_connect",
-        "another client can log in: give the account a login by mysql_native_password, the one that ML Metadata knows",
+        r"mysql_real_connect|authentication plugin|sha\w*_password",
+        "give the account a login by mysql_native_password, the one that ML Metadata knows",
     ),
     (
         r"connect|unreachable|time[d ]*out|deadline|server answers|gone away|expected authentication|source error:\s*$",

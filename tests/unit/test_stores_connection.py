@@ -56,13 +56,14 @@ def test_a_url_names_a_server(url: str, server: Server) -> None:
 @pytest.mark.parametrize(
     ("url", "told"),
     [
-        ("http://host/store", "no URL of a store.*mysql://"),
-        ("postgres://me@host/store", "no URL of a store.*postgresql://"),
+        ("http://host/store", "no such URL of a store.*mysql://"),
+        ("postgres://me@host/store", "no such URL of a store.*postgresql://"),
         ("mysql://host/store", "lacks a part"),
         ("mysql://me@host", "lacks a part"),
         ("mysql://me@/store", "lacks a part"),
         ("mysql://me@host/store/table", "one too many"),
-        ("mysql://me@host/store?ssl=1", "one too many"),
+        ("mysql://me@host/store?ssl=1", r"'\?'.*TFX_EDGE_METADATA_PASSWORD"),
+        ("mysql://me@host/store#part", "one too many"),
         ("mysql://me@host:many/store", "cannot be read.*mysql://"),
         ("mysql://me@host:99999/store", "cannot be read"),
         ("grpc://host", r"no port.*grpc://HOST:PORT"),
@@ -90,13 +91,24 @@ def test_a_url_that_is_none_of_a_store_is_refused(
         "mysql://me:1/s3cr3t@host/store",
         "mysql://me:s3cr3t/store",
         "x://me:s3cr3t@host",
+        "postgresql://me@host/store?password=s3cr3t",
+        "postgresql://me@host/store#s3cr3t",
+        "postgresql:me:s3cr3t@host/store",
+        "me@s3cr3t/host",
+        "host=host user=me password=s3cr3t",
+        "postgres://host/s3cr3t",
     ],
 )
 def test_a_password_in_a_url_is_refused_and_not_told(url: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["-v", "lineage", "ab" * 32, "--metadata", url]) == 1
     output = capfd.readouterr()
     assert "s3cr3t" not in output.out + output.err
-    assert "TFX_EDGE_METADATA_PASSWORD" in output.err or "cannot be read" in output.err
+    assert "tfx-edge: error: " in output.err
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"--metadata: '.*day=1/metadata\.db' is no file"):
+        find_metadata(str(tmp_path / "day=1" / "metadata.db"))
 
 
 def test_a_url_from_the_environment_is_as_good_as_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,6 +123,13 @@ def test_the_password_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch
     assert connection_config("postgresql://me@host/store").postgresql.password == r"'it\'s \\ here'"
     monkeypatch.delenv(PASSWORD_VARIABLE)
     assert not connection_config("postgresql://me@host/store").postgresql.HasField("password")  # so ~/.pgpass counts
+
+
+def test_a_password_that_ml_metadata_cannot_take_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSWORD_VARIABLE, "s3cr3t\udcff")
+    with pytest.raises(ConfigError, match="TFX_EDGE_METADATA_PASSWORD is not UTF-8") as raised:
+        connection_config("mysql://me@host/store")
+    assert raised.value.__suppress_context__
 
 
 def test_localhost_is_no_unix_socket() -> None:
@@ -200,6 +219,12 @@ def test_a_port_where_nobody_listens_is_told(scheme: str) -> None:
         ("Access denied for user 'me'@'10.0.0.1' (using password: NO)", "set TFX_EDGE_METADATA_PASSWORD"),
         ("mysql_query failed: Lost connection to MySQL server during query", "check that the server is up"),
         ("mysql_real_connect failed: errno: 2059", "mysql_native_password"),
+        ("Authentication plugin 'b'dialog'' not configured", "mysql_native_password"),
+        ("'cryptography' package is required for sha256_password or caching_sha2_password", "mysql_native_password"),
+        ("Host '10.0.0.1' is not allowed to connect to this MariaDB server", "ask for access"),
+        ("Host 'a' is blocked because of many connection errors; unblock with 'mysqladmin flush-hosts'", "ask for acc"),
+        ("Too many connections", "try later"),
+        ("FATAL: sorry, too many clients already", "try later"),
         ("PostgreSQL metadata source error: ", "check that the server is up"),
         ("Concurrent writes aborted after max number of retries.", "another process writes to it"),
         ("ERROR: cannot execute CREATE TABLE in a read-only transaction", "it has no tables of ML Metadata"),
@@ -258,13 +283,41 @@ def _serve(listener: socket.socket, answers: Answers) -> None:
     [
         ([], "Lost connection|no MySQL server answers"),
         ([b"HTTP/1.1 400 Bad Request"], "no MySQL server answers|protocol"),
+        ([b"\x0a10.11\0\1"], "no MySQL server answers"),
         ([b"\xff\x10\x04Too many connections"], "Too many connections"),
     ],
-    ids=["hangs up", "another server", "full"],
+    ids=["hangs up", "another server", "cut off", "full"],
 )
 def test_what_a_mysql_server_answers_is_told(stand_in: Callable[[Answers], int], answers: Answers, told: str) -> None:
     with pytest.raises(mysql.RefusedError, match=told):
         mysql.check("127.0.0.1", stand_in(answers), "me", "password", "store", "SELECT 1")
+
+
+def test_a_password_is_sent_as_utf_8(monkeypatch: pytest.MonkeyPatch, stand_in: Callable[[Answers], int]) -> None:
+    """Both ends scramble it, so what is scrambled is looked at."""
+    seen: list[bytes] = []
+
+    def scramble(password: bytes, salt: bytes) -> bytes:
+        seen.append(password)
+        return b"0" * 20
+
+    monkeypatch.setattr("pymysql._auth.scramble_native_password", scramble)
+    greeting = b"\x0a10.11\0\1\0\0\0" + b"a" * 8 + b"\0\xff\xf7\x2d\2\0\xff\xff\x15" + b"\0" * 10 + b"b" * 12 + b"\0"
+    with pytest.raises(mysql.RefusedError, match="no entry"):
+        mysql.check(
+            "127.0.0.1",
+            stand_in([greeting + b"mysql_native_password\0", b"\xff\x15\x04#28000no entry"]),
+            "me",
+            "pässwörd €",
+            "store",
+            "SELECT 1",
+        )
+    assert seen == ["pässwörd €".encode()]
+
+
+def test_a_name_that_no_host_can_have_is_told() -> None:
+    with pytest.raises(ConfigError, match=r"'a\.\.b' cannot be the name of a host.*check the host's name"):
+        read("mysql://me@a..b/store")
 
 
 def test_without_its_client_a_mysql_store_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
