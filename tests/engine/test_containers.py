@@ -112,7 +112,7 @@ def test_a_model_below_the_threshold_is_not_pushed(judge: Judge) -> None:
 
 
 def test_a_task_that_is_killed_for_its_memory_leaves_nothing_and_the_next_run_pushes(judge: Judge) -> None:
-    killed = judge(JUDGED, mem_limit="500m")
+    killed = judge(JUDGED, mem_limit="500m", memswap_limit="500m")
     assert killed.status != 0
     assert "brought by user 1000" in killed.output  # what needs less memory has run
     assert not killed.ran(GATE)

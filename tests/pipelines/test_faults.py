@@ -11,8 +11,7 @@ import json
 import os
 import signal
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ import pytest
 import ready
 from forked import Forked, Server
 from ml_metadata.proto import metadata_store_pb2
+from processes import below, command_line, runs, until
 from wine import Node, Winery
 
 from tfx_edge.training.checkpoints import Checkpoint
@@ -227,7 +227,7 @@ def test_a_device_that_hangs_ends_with_the_runner(server: Server, data: Path, tm
     hanging: list[int] = []
 
     def hangs() -> bool:
-        hanging[:] = [pid for pid in below(process.pid) if DEVICE in Path(f"/proc/{pid}/cmdline").read_text()]
+        hanging[:] = [pid for pid in below(process.pid) if DEVICE in command_line(pid)]
         return bool(hanging)
 
     until(hangs)
@@ -289,26 +289,3 @@ def small_disk(folder: Path, kib: int) -> Iterator[SmallDisk]:
         yield SmallDisk(folder)
     finally:
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
-
-
-def below(pid: int) -> list[int]:
-    """The processes that a process started, and those that they started."""
-    with contextlib.suppress(FileNotFoundError):
-        children = " ".join(path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/children")).split()
-        return [each for child in map(int, children) for each in (child, *below(child))]
-    return []
-
-
-def runs(pid: int) -> bool:
-    """Whether a process is there and does something; one that ended may wait for somebody to ask for its status."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
-def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.01)

@@ -6,8 +6,6 @@ import hashlib
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +17,7 @@ pytest.importorskip("kfp", reason="the extra 'kubeflow' is not installed")
 import ready
 from kubeflow_cluster import Cluster, Task
 from kubeflow_launcher import Container
+from processes import below, runs, until
 
 pytestmark = pytest.mark.pipeline
 
@@ -70,30 +69,19 @@ def killed(wine: Wine) -> dict[str, Task]:
     orphans: list[int] = []
 
     def kill(process: subprocess.Popen[bytes], container: Container) -> None:
-        until(lambda: bool(children_of(process.pid)) or process.poll() is not None)
-        orphans.extend(children_of(process.pid))
+        until(lambda: bool(below(process.pid)) or process.poll() is not None)
+        orphans.extend(below(process.pid))
         process.kill()
 
     tasks = wine.run(Quantizer=kill)
     assert orphans
-    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in orphans))
+    until(lambda: not any(map(runs, orphans)))
     return tasks
 
 
 @pytest.fixture(scope="module")
 def blessed(wine: Wine, killed: dict[str, Task]) -> dict[str, Task]:
     return wine.run()
-
-
-def children_of(pid: int) -> list[int]:
-    return [int(child) for path in Path(f"/proc/{pid}/task").glob("*/children") for child in path.read_text().split()]
-
-
-def until(condition: Callable[[], bool], seconds: float = 120.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
 
 
 def states(tasks: dict[str, Task]) -> dict[str, str]:
