@@ -15,6 +15,14 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def assignment(text: str) -> tuple[str, str]:
+    """A name and a value, as ``name=value``."""
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} gives no value; write name=value")
+    return name, value
+
+
 def seconds(text: str) -> float:
     """A time above 0."""
     try:

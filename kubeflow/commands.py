@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tfx_edge.arguments import positive, seconds
+from tfx_edge.arguments import assignment, positive, seconds
 
 
 def register(commands: Any, verbose: argparse.ArgumentParser) -> None:
@@ -119,7 +119,12 @@ def _pipeline_options() -> argparse.ArgumentParser:
         "pipeline", metavar="PIPELINE", help="package.module:function or file.py:function (default: create_pipeline)"
     )
     options.add_argument(
-        "--arg", action="append", default=[], metavar="NAME=VALUE", help="an argument of the function; JSON, or text"
+        "--arg",
+        action="append",
+        type=assignment,
+        default=[],
+        metavar="NAME=VALUE",
+        help="an argument of the function; JSON, or text",
     )
     options.add_argument("--target", choices=("kfp", "vertex"), default="kfp", help="default: kfp")
     options.add_argument("--pipeline-root", metavar="URI", help="where artifacts are kept (default: the pipeline's)")
@@ -152,6 +157,7 @@ def _run_options() -> argparse.ArgumentParser:
     options.add_argument(
         "--param",
         action="append",
+        type=assignment,
         default=[],
         metavar="NAME=VALUE",
         help="the value of a RuntimeParameter; NAME=@FILE reads it from a file",

@@ -8,7 +8,7 @@ import json
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,12 @@ from tfx_edge.errors import ConfigError, UserCodeError
 DEFAULT_FUNCTION = "create_pipeline"
 
 
-def load(reference: str, arguments: Sequence[str]) -> Any:
+def load(reference: str, arguments: Iterable[tuple[str, str]]) -> Any:
     """Creates a pipeline.
 
     Args:
       reference: ``package.module:function`` or ``file.py:function``; the function is ``create_pipeline`` if left out.
-      arguments: ``name=value`` each. A value becomes what the parameter is annotated with: text for ``str``, a
+      arguments: names, each with its value. A value becomes what the parameter is annotated with: text for ``str``, a
         `Path`, anything else is read as JSON; without an annotation, or with one that is imported under
         ``TYPE_CHECKING`` only, JSON where it is JSON, else text.
 
@@ -77,13 +77,10 @@ def _function(reference: str) -> Callable[..., Any]:
     return function
 
 
-def _arguments(function: Callable[..., Any], arguments: Sequence[str]) -> dict[str, Any]:
+def _arguments(function: Callable[..., Any], arguments: Iterable[tuple[str, str]]) -> dict[str, Any]:
     parameters = inspect.signature(function).parameters
     given: dict[str, Any] = {}
-    for argument in arguments:
-        name, equals, text = argument.partition("=")
-        if not equals:
-            raise ConfigError(f"--arg is {argument!r}; write name=value")
+    for name, text in arguments:
         if name not in parameters:
             raise ConfigError(f"--arg {name}: there is no such parameter; known: {', '.join(parameters) or 'none'}")
         given[name] = _convert(name, text, _hint(function, parameters[name]))

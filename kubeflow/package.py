@@ -6,7 +6,7 @@ import hashlib
 import importlib
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,11 +54,11 @@ class Package:
             raise ConfigError(f"the pipeline root is {root!r}; give --pipeline-root with {' or '.join(SCHEMES)}")
         return root.rstrip("/")
 
-    def arguments(self, given: Sequence[str]) -> dict[str, Any]:
+    def arguments(self, given: Iterable[tuple[str, str]]) -> dict[str, Any]:
         """The values of parameters as a run takes them; those left out keep the defaults of the pipeline.
 
         Args:
-          given: ``name=value`` each; ``name=@file`` reads the value from a file.
+          given: names, each with its value; ``@file`` reads the value from a file.
 
         Raises:
           ConfigError: an unknown name, a value of another type, a configuration that its component would refuse, or
@@ -66,10 +66,7 @@ class Package:
         """
         known = self.spec["root"].get("inputDefinitions", {}).get("parameters", {})
         values: dict[str, Any] = {}
-        for argument in given:
-            name, equals, text = argument.partition("=")
-            if not equals:
-                raise ConfigError(f"--param is {argument!r}; write name=value, or name=@file")
+        for name, text in given:
             if name not in known:
                 raise ConfigError(f"--param {name}: the pipeline has no such parameter; it has {_listed(known)}")
             values[name] = _convert(name, _read(name, text), known[name]["parameterType"])

@@ -68,12 +68,12 @@ class Cluster:
         self._imported: dict[str, dict[str, Any]] = {}
         self._cache: dict[str, Task] = {}
 
-    def run(self, file: Path, *arguments: str, watch: dict[str, Watch] | None = None) -> dict[str, Task]:
+    def run(self, file: Path, *arguments: tuple[str, str], watch: dict[str, Watch] | None = None) -> dict[str, Task]:
         """Runs what ``tfx-edge kubeflow compile`` wrote.
 
         Args:
           file: the YAML.
-          *arguments: values of RuntimeParameters as ``name=value``.
+          *arguments: names of RuntimeParameters, each with its value.
           watch: functions that are called when a task's process has started, by the task's name.
 
         Returns:

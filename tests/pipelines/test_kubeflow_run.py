@@ -34,7 +34,7 @@ class Wine:
     package: Path
     pushed: Path
 
-    def run(self, *arguments: str, **watch: Any) -> dict[str, Task]:
+    def run(self, *arguments: tuple[str, str], **watch: Any) -> dict[str, Task]:
         return self.cluster.run(self.package, *arguments, watch=watch)
 
     def versions(self) -> list[Path]:
@@ -134,7 +134,7 @@ def test_the_report_in_the_store_holds_the_figures(wine: Wine, blessed: dict[str
 
 def test_a_bound_that_cannot_be_met_pushes_nothing(wine: Wine, blessed: dict[str, Task]) -> None:
     before = wine.versions()
-    tasks = wine.run('gate-config={"thresholds": {"size_bytes": {"max": 1000}}}')
+    tasks = wine.run(("gate-config", '{"thresholds": {"size_bytes": {"max": 1000}}}'))
     assert states(tasks) == {
         "trained": "succeeded", "examples": "succeeded", "schema": "succeeded", "LiteConverter": "cached",
         "Quantizer": "cached", GATE: "succeeded", MARKER: "skipped", "Pusher": "succeeded",

@@ -397,7 +397,6 @@ def _constant(spec: dict[str, Any], task: str, name: str) -> Any:
         ("kubeflow_pipelines:make", [], "has no function 'make'; it has create_pipeline"),
         ("kubeflow_pipelines", ["epoch=1"], "--arg epoch: there is no such parameter; known: name, epochs"),
         ("kubeflow_pipelines", ["epochs=many"], "--arg epochs: 'many' is no JSON"),
-        ("kubeflow_pipelines", ["epochs"], "write name=value"),
         ("kubeflow_pipelines:spans", [], "returned a Input; let it return a tfx Pipeline"),
         ("json:loads", [], "needs s"),
         ("json:loads", ["s={"], "json:loads failed: JSONDecodeError"),

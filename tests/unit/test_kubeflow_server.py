@@ -343,6 +343,16 @@ def test_a_time_that_nobody_can_wait_is_a_wrong_usage(
     assert f"argument {option}: '{value}' is no number of seconds above 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(("action", "option"), [("compile", "--arg"), ("submit", "--param"), ("schedule", "--param")])
+def test_a_name_without_a_value_is_a_wrong_usage(
+    package: Path, capsys: pytest.CaptureFixture[str], action: str, option: str
+) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(["kubeflow", action, str(package), option, "epochs"])
+    assert caught.value.code == 2
+    assert f"argument {option}: 'epochs' gives no value; write name=value" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
@@ -413,7 +423,6 @@ def test_fake_server_is_found_by_the_environment_and_told_the_namespace(
         (["--param", "epoch=1"], ["--param epoch", "it has epochs, thresholds"]),
         (["--param", "epochs=many"], ["--param epochs is 'many'", "NUMBER_INTEGER"]),
         (["--param", "epochs=1.5"], ["--param epochs is '1.5'"]),
-        (["--param", "epochs"], ["write name=value"]),
         (["--param", "thresholds=@missing.json"], ["cannot read 'missing.json'"]),
         (
             ["--param", 'thresholds={"thresholds": {"accuracy": {"least": 1}}}'],
