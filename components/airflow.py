@@ -104,8 +104,8 @@ def run_node(pipeline: pipeline_pb2.Pipeline, node_id: str, **context: Any) -> N
     connection = metadata.Metadata(getattr(store, store.WhichOneof("connection_config")))
     executor = runner_utils.extract_executor_spec(deployment, node_id)
     (node,) = (each.pipeline_node for each in bound.nodes if each.pipeline_node.node_info.id == node_id)
-    if executor:
-        _renew(connection, node)
+    if _succeeded(connection, node, renew=executor is not None) and executor is None:
+        return  # the launcher would run a Resolver or an Importer again, whose outputs of both times would count
     with telemetry_utils.scoped_labels({telemetry_utils.LABEL_TFX_RUNNER: "airflow"}):
         info = launcher.Launcher(
             pipeline_node=node,
@@ -130,14 +130,21 @@ def _property(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (dict, list)) else value
 
 
-def _renew(connection: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> None:
-    """Brings the properties of a node's failed execution in this run up to date: the launcher takes it up as it is.
+def _succeeded(connection: metadata.Metadata, node: pipeline_pb2.PipelineNode, renew: bool) -> bool:
+    """Whether a node succeeded in this run already.
+
+    Args:
+      connection: to ML Metadata.
+      node: the node.
+      renew: whether to bring the properties of an execution that did not succeed up to date: the launcher takes up a
+        component's as it is.
 
     Raises:
-      EdgeError: the execution succeeded with other properties, and the launcher would let its outputs stand.
+      EdgeError: it succeeded with other properties, and its outputs would stand for these.
     """
     parameters = inputs_utils.resolve_parameters_with_schema(node_parameters=node.parameters)
     properties = data_types_utils.build_parsed_value_dict(parameters)
+    succeeded = False
     with connection as handle:
         contexts = context_lib.prepare_contexts(handle, node.contexts)
         for execution in execution_lib.get_executions_associated_with_all_contexts(handle, contexts):
@@ -145,14 +152,18 @@ def _renew(connection: metadata.Metadata, node: pipeline_pb2.PipelineNode) -> No
                 handle, node.node_info.type, execution.last_known_state, properties
             ).custom_properties
             changed = [name for name, value in fresh.items() if execution.custom_properties[name] != value]
-            if changed and execution_lib.is_execution_successful(execution):
-                raise EdgeError(
-                    f"{node.node_info.id}: it succeeded in this DAG run already, with another value of "
-                    f"{', '.join(changed)}: start a new DAG run, where the cache answers for what did not change"
-                )
-            for name in changed:
-                execution.custom_properties[name].CopyFrom(fresh[name])
-            handle.store.put_executions([execution])
+            if execution_lib.is_execution_successful(execution):
+                if changed:
+                    raise EdgeError(
+                        f"{node.node_info.id}: it succeeded in this DAG run already, with another value of "
+                        f"{', '.join(changed)}: start a new DAG run, where the cache answers for what did not change"
+                    )
+                succeeded = True
+            elif changed and renew:
+                for name in changed:
+                    execution.custom_properties[name].CopyFrom(fresh[name])
+                handle.store.put_executions([execution])
+    return succeeded
 
 
 def _check(connection: metadata.Metadata, node_id: str, info: Any) -> None:

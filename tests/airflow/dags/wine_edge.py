@@ -15,7 +15,7 @@ from tfx.proto import pusher_pb2, trainer_pb2
 
 from tfx_edge import EdgeEvaluator, LiteConverter, Quantizer
 from tfx_edge.airflow import AirflowDagRunner, AirflowPipelineConfig
-from tfx_edge.lineage.store import Store
+from tfx_edge.lineage.newest import NotBlessedError, newest_verdict
 
 ROOT = os.environ["WINE_ROOT"]
 THRESHOLDS = {"accuracy": {"min": 0.8, "max_drop": 0.1}, "size_bytes": {"max": 20_000}}
@@ -93,9 +93,14 @@ DAG = AirflowDagRunner(
 ).run(create_pipeline())
 
 
-def is_blessed() -> bool:
-    """Whether the gate blessed in this run, which is the newest one."""
-    return Store(f"{ROOT}/metadata.db").newest_output("EdgeEvaluator", "ModelBlessing")["blessed"] == 1
+def is_blessed(run_id: str) -> bool:
+    """Whether the gate blessed in this run."""
+    try:
+        print(newest_verdict(f"{ROOT}/metadata.db", "EdgeEvaluator", DAG.dag_id, run_id))
+    except NotBlessedError as error:
+        print(error)
+        return False
+    return True
 
 
 blessed = ShortCircuitOperator(task_id="blessed", python_callable=is_blessed, dag=DAG)
