@@ -105,7 +105,7 @@ def _bless(input_dict: dict[str, Any], output_dict: dict[str, Any], report: dict
     _mark(infra, *_in_order("INFRA_BLESSED", "INFRA_NOT_BLESSED", blessed))
     _stamp(infra, report)
     infra.set_int_custom_property("has_model", 0)
-    if report["verdict"]["interrupted"]:
+    if report["verdict"]["interrupted"] and not blessed:
         # TFX's cache answers only while all folders are there, so the next run judges anew.
         shutil.rmtree(infra.uri)
 

@@ -10,8 +10,10 @@ import numpy as np
 
 from tfx_edge.edge_evaluator import beam
 from tfx_edge.edge_evaluator.spec import EdgeEvaluatorConfig
+from tfx_edge.errors import EdgeError
 from tfx_edge.gate import evaluation
 from tfx_edge.gate.own_metrics import HOOK, own_metrics
+from tfx_edge.gate.verdict import interrupts
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext
 from tfx_edge.training.types import Progress
@@ -31,6 +33,14 @@ def in_time(batches: Iterator[Batch], seconds: float) -> Iterator[Batch]:
 
 def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
     """Judges the candidate, beside the baseline where there is one, and returns the report."""
+    name = request.properties["name"]
+    try:
+        return _evaluate(request, progress, name)
+    except EdgeError as error:
+        return evaluation.unevaluated(f"the candidate could not be evaluated: {error}", name, interrupts(error))
+
+
+def _evaluate(request: Request, progress: Progress, name: str) -> dict[str, Any]:
     stage = StageContext(request)
     config = EdgeEvaluatorConfig.parse(request.properties["config"])
     metric_fns = stage.user_code.require(HOOK, "(fn_args), which own_metrics needs") if config.own_metrics else None
@@ -43,5 +53,5 @@ def evaluate(request: Request, progress: Progress) -> dict[str, Any]:
         label_key=stage.label_key,
         on_beam=beam.job(stage) if config.quality_metrics else None,
         own=own_metrics(metric_fns(stage.fn_args)) if metric_fns else None,
-        name=request.properties["name"],
+        name=name,
     )

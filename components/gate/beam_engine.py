@@ -106,16 +106,13 @@ class Engine:
         workers = self._workers()
         return workers // math.gcd(workers, files) if 0 < files < _EVEN * workers else 1
 
-    def require_usable(self, folder: str) -> None:
-        """Raises ConfigError where it is known beforehand that the engine cannot score the examples.
-
-        Args:
-          folder: where workers put their results.
-        """
-        if self.runner == "dataflow" and "://" not in folder:
+    def require_usable(self) -> None:
+        """Raises ConfigError where it is known beforehand that the engine cannot score the examples."""
+        if self.runner == "dataflow":
             raise ConfigError(
-                f"Dataflow's workers cannot reach {folder}, where they put their results; give the pipeline a root on "
-                "gs://"
+                "Dataflow's workers cannot reach the examples: EdgeEvaluator reads local paths only. Score in its own "
+                'process, by .with_beam_pipeline_args(["--runner=DirectRunner"]) on EdgeEvaluator, or give it an '
+                "engine whose workers mount the pipeline root (docs/engines.md)"
             )
         if self.runner == "portable" and not self.settings.get("--job_endpoint"):
             raise ConfigError("--runner=PortableRunner needs --job_endpoint=<host>:<port>, where a job service listens")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -64,7 +65,11 @@ def read(path: str) -> bytes:
 
 
 def encode(scores: Scores, error: EdgeError | None = None) -> bytes:
-    """The result of a piece, or why there is none, as a file."""
+    """The result of a piece, or why there is none, as a file.
+
+    Raises:
+      DataError: a metric keeps objects that are no texts.
+    """
     facts: dict[str, Any] = {
         "read": scores.read,
         "columns": [list(key) for key in scores.columns],
@@ -73,8 +78,28 @@ def encode(scores: Scores, error: EdgeError | None = None) -> bytes:
         "error": [type(error).__name__, str(error)] if error else None,
     }
     buffer = io.BytesIO()
-    np.savez(buffer, *scores.columns.values(), *scores.codes.values(), facts=np.array(json.dumps(facts)))
+    columns = [_without_objects(key[1], array) for key, array in scores.columns.items()]
+    np.savez(buffer, *columns, *scores.codes.values(), facts=np.array(json.dumps(facts)))
     return buffer.getvalue()
+
+
+def _without_objects(metric: str, array: np.ndarray) -> np.ndarray:
+    """Texts as an array of one width, since objects would have to be pickled."""
+    if not array.dtype.hasobject:
+        return array
+    for kind in "SU":
+        with contextlib.suppress(UnicodeError):
+            texts = array.astype(kind)
+            if np.array_equal(_with_objects(texts), array):
+                return texts
+    raise DataError(
+        f"the metric {metric} keeps objects that are no texts, or texts that end in a zero byte, and Beam's workers "
+        "cannot send these: give it numbers for labels"
+    )
+
+
+def _with_objects(array: np.ndarray) -> np.ndarray:
+    return array.astype(object) if array.dtype.kind in "SU" else array
 
 
 def result(folder: str, piece: Piece) -> Scores:
@@ -88,7 +113,7 @@ def result(folder: str, piece: Piece) -> Scores:
         with np.load(io.BytesIO(read(part_path(folder, piece.number))), allow_pickle=False) as arrays:
             facts = json.loads(str(arrays["facts"]))
             count = len(facts["columns"])
-            columns = {tuple(key): arrays[f"arr_{i}"] for i, key in enumerate(facts["columns"])}
+            columns = {tuple(key): _with_objects(arrays[f"arr_{i}"]) for i, key in enumerate(facts["columns"])}
             codes = {feature: arrays[f"arr_{count + i}"] for i, feature in enumerate(facts["categories"])}
     except Exception as error:
         raise DataError(

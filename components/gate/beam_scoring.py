@@ -5,6 +5,7 @@ The files that workers leave are the result: each must be there, once, with as m
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections.abc import Sequence
 
@@ -31,7 +32,7 @@ def score_files(
       examples: the shards.
       inputs: the names of each model's inputs.
       pipeline_args: Beam's, as a TFX pipeline has them; without workers everything runs in this process.
-      folder: where workers put their results; both they and this process must be able to reach it. Left empty.
+      folder: where workers put their results; both they and this process must be able to reach it.
 
     Raises:
       EdgeError: as raised by the scoring of a shard.
@@ -40,7 +41,7 @@ def score_files(
       DeviceError: the Beam job failed, or no worker gets on.
     """
     engine = Engine.parse(pipeline_args)
-    engine.require_usable(folder)
+    engine.require_usable()
     reader = examples.reader(inputs, plan.slice_features, plan.batch_size)
     if not examples.files:
         raise DataError("the eval split has no files to score")
@@ -56,7 +57,8 @@ def score_files(
         _run(plan, reader, pieces, engine, run)
         parts = [result(run, piece) for piece in pieces]
     finally:
-        FileSystems.delete([run])
+        with contextlib.suppress(Exception):  # a worker that was given up may still write
+            FileSystems.delete([run])
     starts = range(0, len(pieces), stripes)
     whole = [weave(parts[start : start + stripes], pieces[start].file, plan.batch_size) for start in starts]
     scores = Scores.join(whole)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from tfx_edge.devices import local, profile
 from tfx_edge.errors import ConfigError, EdgeError
@@ -20,6 +23,7 @@ from tfx_edge.gate.quality import Batches, Quality, QualityOptions, evaluate_qua
 from tfx_edge.gate.remedy import remedy
 from tfx_edge.gate.settings import GateSettings
 from tfx_edge.gate.thresholds import Thresholds
+from tfx_edge.gate.verdict import interrupts
 from tfx_edge.report.document import SCHEMA_VERSION
 
 
@@ -36,6 +40,16 @@ class OnBeam:
     files: ExampleFiles
     pipeline_args: Sequence[str]
     folder: str
+
+    def examples(self, models: Models, settings: GateSettings) -> Iterator[tuple[dict[str, np.ndarray], np.ndarray]]:
+        """The examples one by one, read here as Beam's workers read them."""
+        needed = [
+            tuple(tensor.name for tensor in model.inputs) for model in filter(None, (models.candidate, models.baseline))
+        ]
+        reader = self.files.reader(needed, settings.slice_features, batch_size=1)
+        for file in self.files.files:
+            for _, features, labels in reader.batches(file):
+                yield features, labels
 
 
 def evaluate(
@@ -74,8 +88,8 @@ def evaluate(
             settings.bounds_on(target, metrics)
         Thresholds.parse(settings.slice_thresholds, metrics)
     except EdgeError as error:
-        return unevaluated(f"the candidate could not be evaluated: {error}", name)
-    quality, problem = _quality(models, examples, on_beam, settings, own or {}, label_key)
+        return unevaluated(f"the candidate could not be evaluated: {error}", name, interrupts(error))
+    quality, problem, interrupted = _quality(models, examples, on_beam, settings, own or {}, label_key)
     if quality:
         progress(_quality_line(quality))
     case = Case(models, examples, settings, metrics, quality, problem)
@@ -94,7 +108,7 @@ def evaluate(
         "verdict": {
             "blessed": verdict.blessed,
             "outcome": verdict.outcome,
-            "interrupted": bool(problem) or any(part.interrupted for part in judged.values()),
+            "interrupted": interrupted or any(part.interrupted for part in judged.values()),
             "reason": verdict.reason,
             "remedy": None if verdict.blessed else remedy(checks, described, models.steps, operators.to_list()),
             "policy": settings.policy if isinstance(settings.policy, str) else list(settings.policy),
@@ -112,12 +126,18 @@ def evaluate(
     }
 
 
-def unevaluated(reason: str, name: str = "") -> dict[str, Any]:
-    """The report when the evaluation itself did not come to an end: no figures, not blessed."""
+def unevaluated(reason: str, name: str = "", interrupted: bool = True) -> dict[str, Any]:
+    """The report when the evaluation itself did not come to an end: no figures, not blessed.
+
+    Args:
+      reason: why.
+      name: what the report calls the candidate.
+      interrupted: whether another evaluation of the same may end otherwise.
+    """
     verdict = {
         "blessed": False,
         "outcome": "fail",
-        "interrupted": True,
+        "interrupted": interrupted,
         "reason": reason,
         "remedy": None,
         "policy": "all",
@@ -148,12 +168,12 @@ def _quality(
     settings: GateSettings,
     own: Mapping[str, QualityMetric],
     label_key: str | None,
-) -> tuple[Quality | None, str]:
-    """The quality, or None and why it is not known."""
+) -> tuple[Quality | None, str, bool]:
+    """The quality, or None, why it is not known, and whether it may be another time."""
     if not settings.quality_metrics:
-        return None, ""
+        return None, "", False
     if examples is None:
-        return None, "there are no examples"
+        return None, "there are no examples", True
     options = QualityOptions(
         metrics=settings.quality_metrics,
         own=own,
@@ -166,22 +186,25 @@ def _quality(
         label_key=label_key,
     )
     try:
-        _try_out(models, examples, settings)
+        _try_out(models, examples, on_beam, settings)
         if on_beam is None:
-            return evaluate_quality(*models.paths, examples, options), ""
+            return evaluate_quality(*models.paths, examples, options), "", False
         found = evaluate_quality(
             *models.paths, on_beam.files, options, pipeline_args=on_beam.pipeline_args, folder=on_beam.folder
         )
-        return found, ""
+        return found, "", False
     except EdgeError as error:
-        return None, str(error)
+        # TFX's cache knows nothing of Beam's arguments, so what is wrong with them may be mended.
+        mendable = on_beam is not None and isinstance(error, ConfigError)
+        return None, str(error), interrupts(error) or mendable
 
 
-def _try_out(models: Models, examples: Batches, settings: GateSettings) -> None:
+def _try_out(models: Models, examples: Batches, on_beam: OnBeam | None, settings: GateSettings) -> None:
     """Runs each model once in a process of its own: one that crashes or hangs would take this process with it."""
     timeout_s = max(target.timeout_s for target in settings.targets.values())
+    source = functools.partial(on_beam.examples, models, settings) if on_beam else examples
     for model in filter(None, (models.candidate, models.baseline)):
-        features = first_examples(inputs(model, examples, settings), 1)
+        features = first_examples(inputs(model, source, settings), 1)
         for _ in local.infer(model.path, features, timeout_s=timeout_s):
             pass
 

@@ -134,14 +134,18 @@ def _parsing_spec(schema: bytes, names: set[str]) -> dict[str, Any]:
 
     parsed = schema_pb2.Schema.FromString(schema)
     types = _feature_types(schema)
-    found = representations.InferTensorRepresentationsFromMixedSchema(parsed)
-    missing = sorted(names - (found.keys() & types.keys()))
-    if missing:
-        raise DataError(f"the schema says nothing about {', '.join(missing)}; it has {', '.join(sorted(found))}")
     try:
+        found = representations.InferTensorRepresentationsFromMixedSchema(parsed)
+        missing = sorted(names - (found.keys() & types.keys()))
+        if missing:
+            raise DataError(f"the schema says nothing about {', '.join(missing)}; it has {', '.join(sorted(found))}")
         return {name: representations.CreateTfExampleParserConfig(found[name], types[name]) for name in names}
     except (ValueError, NotImplementedError) as error:
-        raise DataError(f"a feature of the schema cannot be read: {error}") from error
+        told = " ".join(str(error).split()).rstrip(".")
+        raise DataError(
+            f"the examples cannot be read by their schema: {told}; in the schema, a feature with a "
+            "shape needs presence { min_fraction: 1 }, and one that some examples lack takes no shape"
+        ) from error
 
 
 def _dense(name: str, value: Any, sparse: bool) -> np.ndarray:

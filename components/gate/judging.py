@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from tfx_edge.devices.target import Target
-from tfx_edge.errors import EdgeError
+from tfx_edge.errors import EdgeError, ModelError
 from tfx_edge.gate import timing
 from tfx_edge.gate.comparison import Comparison
 from tfx_edge.gate.contract import Contract, check_contract, read_description
@@ -22,7 +22,7 @@ from tfx_edge.gate.quality import Batches, Quality
 from tfx_edge.gate.sequential import Limit
 from tfx_edge.gate.settings import GateSettings
 from tfx_edge.gate.thresholds import Bound, Thresholds
-from tfx_edge.gate.verdict import Check, Evidence, Verdict, check_bounds
+from tfx_edge.gate.verdict import Check, Evidence, Verdict, check_bounds, interrupts
 from tfx_edge.lite.inspect import LiteModel, inspect
 from tfx_edge.models import layout
 from tfx_edge.models.features import inputs_of
@@ -84,7 +84,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Judged:
-    """What one target gave; ``interrupted`` where it failed before all was measured."""
+    """What one target gave; ``interrupted`` where it failed before all was measured, and not for the model's sake."""
 
     kind: str
     verdict: Verdict
@@ -121,6 +121,7 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     config, models = case.settings.targets[name], case.models
     thresholds = case.settings.bounds_on(name, case.metrics)
     problems: list[str] = []
+    interrupted = False
     measured, environment = None, {}
     unknown: dict[str, str] = {}
     exact: dict[str, dict[str, Estimate]] = {"candidate": {}, "baseline": {}}
@@ -145,7 +146,9 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
                 exact["candidate"]["output_difference"] = Estimate.exact(difference)
         except EdgeError as error:
             problems.append(f"target {name!r}: {error}")
+            interrupted = interrupts(error)
         except Exception as error:
+            interrupted = True
             problems.append(f"target {name!r} failed in a way that nobody foresaw: {error!r}")
     evidence = _evidence(case, measured, exact, unknown)
     checks = [
@@ -157,7 +160,7 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     return Judged(
         config.kind,
         verdict,
-        bool(problems),
+        interrupted,
         evidence,
         environment or {"target": config.connect().fingerprint()},
         measured,
@@ -180,7 +183,7 @@ def _arenas(
     try:
         if baseline:
             arenas["baseline"] = {"arena_bytes": Estimate.exact(float(target.arena_bytes(baseline, timeout_s)[0]))}
-    except EdgeError as error:
+    except ModelError as error:
         return arenas, dict(environment), {"arena_bytes": str(error)}
     return arenas, dict(environment), {}
 
@@ -188,8 +191,7 @@ def _arenas(
 def inputs(model: LiteModel, examples: Batches, settings: GateSettings) -> Iterator[dict[str, np.ndarray]]:
     """What a model is fed of each batch, without what slices are made of."""
     names = [tensor.name for tensor in model.inputs]
-    aside = [name for spec in settings.slices for name in ([spec] if isinstance(spec, str) else spec)]
-    return (inputs_of(features, names, aside) for features, _ in examples())
+    return (inputs_of(features, names, settings.slice_features) for features, _ in examples())
 
 
 def _difference(target: Target, case: Case, timeout_s: float) -> float:

@@ -95,16 +95,17 @@ class Scores:
         """Raises DataError when anything was kept of more or fewer examples than were read, or nothing was read."""
         if self.read < 1:
             raise DataError("there are no examples to score; check the eval split")
-        lengths = {" of ".join(reversed(key[:2])): len(array) for key, array in self.columns.items()}
-        lengths |= {f"slices by {feature}": len(codes) for feature, codes in self.codes.items()}
+        lengths = {f"slices by {feature}": {len(codes)} for feature, codes in self.codes.items()}
+        for (role, kept_for, _), array in self.columns.items():
+            lengths.setdefault(f"{kept_for} of {role}", set()).add(len(array))
         kept = set(plan.kept_by.values()) - self.problems.keys()
         expected = {f"{name} of {role}" for name in kept for role in plan.models}
         expected |= {f"slices by {feature}" for feature in plan.slice_features}
         for name in sorted(expected | lengths.keys()):
-            if lengths.get(name, 0) != self.read:
+            for length in lengths.get(name, {0}) - {self.read}:
                 raise DataError(
-                    f"{self.read} examples were read, but {lengths.get(name, 0)} were kept for {name}: examples were "
-                    "lost or counted twice, so no figure can be trusted"
+                    f"{self.read} examples were read, but {length} were kept for {name}: examples were lost or counted "
+                    "twice, so no figure can be trusted"
                 )
 
     @classmethod

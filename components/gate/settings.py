@@ -127,5 +127,10 @@ class GateSettings(Config):
         return list(dict.fromkeys([*bounded, *self.metrics, *self.own_metrics]))
 
     @property
+    def slice_features(self) -> list[str]:
+        """The features that slices are made of, each once."""
+        return list(dict.fromkeys(name for spec in self.slices for name in ([spec] if isinstance(spec, str) else spec)))
+
+    @property
     def _given(self) -> list[dict[str, Any]]:
         return [self.thresholds, self.slice_thresholds, *(target.thresholds for target in self.targets.values())]

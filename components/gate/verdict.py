@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tfx_edge.errors import ConfigError, ModelError, UserCodeError
 from tfx_edge.gate.estimate import Estimate, Outcome
 from tfx_edge.gate.metrics import METRICS, Metric
 from tfx_edge.gate.thresholds import Bound
@@ -121,6 +122,11 @@ class Verdict:
             "reason": self.reason,
             "checks": [check.to_dict() for check in self.checks],
         }
+
+
+def interrupts(error: Exception) -> bool:
+    """Whether an error tells nothing of the model, so that another evaluation of the same may end otherwise."""
+    return not isinstance(error, (ConfigError, ModelError, UserCodeError))
 
 
 def check_bounds(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -9,8 +12,8 @@ from tfx_edge.edge_evaluator.beam import has_workers
 from tfx_edge.errors import ConfigError, DataError
 from tfx_edge.gate.beam_engine import ONE_PROCESS_RUNNER, PROCESSES_RUNNER, Engine
 from tfx_edge.gate.beam_job import last_exception
-from tfx_edge.gate.beam_parts import weave
-from tfx_edge.gate.scoring import Scores
+from tfx_edge.gate.beam_parts import Piece, encode, part_path, result, weave, write
+from tfx_edge.gate.scoring import Plan, ScoredModel, Scores
 from tfx_edge.gate.slices import Categories
 
 TWO = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
@@ -107,17 +110,16 @@ def test_a_limit_that_is_no_number(name: str, value: str) -> None:
     ("arguments", "told"),
     [
         (["--runner=PortableRunner"], "--job_endpoint=<host>:<port>"),
-        (["--runner=DataflowRunner", "--region=r"], "workers cannot reach /tmp/results.*a root on gs://"),
+        (["--runner=DataflowRunner", "--region=r"], "reads local paths only.*--runner=DirectRunner.*mount"),
     ],
 )
 def test_an_engine_that_cannot_work_is_refused(arguments: list[str], told: str) -> None:
     with pytest.raises(ConfigError, match=told):
-        Engine.parse(arguments).require_usable("/tmp/results")
+        Engine.parse(arguments).require_usable()
 
 
 def test_an_engine_that_may_work_is_not_refused() -> None:
-    Engine.parse(["--runner=DataflowRunner"]).require_usable("gs://bucket/results")
-    Engine.parse(["--runner=PortableRunner", "--job_endpoint", "localhost:1"]).require_usable("/tmp/results")
+    Engine.parse(["--runner=PortableRunner", "--job_endpoint", "localhost:1"]).require_usable()
 
 
 class TestWeave:
@@ -138,6 +140,29 @@ class TestWeave:
     def test_stripes_that_make_no_whole_file(self, counts: tuple[int, int]) -> None:
         with pytest.raises(DataError, match=r"examples were lost"):
             weave([stripe_of(np.arange(count)) for count in counts], "file", 3)
+
+
+class TestTexts:
+    @pytest.mark.parametrize("texts", [["cat", "dögge"], [b"\x00\xff", b""], [["a", ""], ["b", "cc"]], []], ids=repr)
+    def test_come_back_as_they_were(self, tmp_path: Path, texts: list[Any]) -> None:
+        kept = np.array(texts, object)
+        piece = Piece(0, "file", 0, 1)
+        write(part_path(str(tmp_path), 0), encode(Scores(len(kept), {("candidate", "own", "labels"): kept})))
+        found = result(str(tmp_path), piece).columns["candidate", "own", "labels"]
+        assert (found.dtype, found.tolist()) == (kept.dtype, texts)
+
+    @pytest.mark.parametrize("values", [[b"a\x00"], [1], [None, "a"], ["a", b"a"]], ids=repr)
+    def test_what_would_not_come_back_is_refused(self, values: list[Any]) -> None:
+        scores = Scores(len(values), {("candidate", "own", "labels"): np.array(values, object)})
+        with pytest.raises(DataError, match=r"the metric own keeps objects .* give it numbers"):
+            encode(scores)
+
+
+def test_every_column_must_have_all_examples() -> None:
+    lost = {("candidate", "own", "labels"): np.zeros(3), ("candidate", "own", "outputs"): np.zeros(4)}
+    plan = Plan({"candidate": ScoredModel(b"", "", None)}, [], [], None, 1)
+    with pytest.raises(DataError, match="4 examples were read, but 3 were kept for own of candidate"):
+        Scores(4, lost).check(plan)
 
 
 def stripe_of(numbers: np.ndarray) -> Scores:

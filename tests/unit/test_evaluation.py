@@ -12,16 +12,28 @@ from typing import Any
 import lite_models
 import numpy as np
 import pytest
+from google.protobuf import text_format
+from tensorflow_metadata.proto.v0 import schema_pb2
 
-from tfx_edge.devices.local import infer
+from tfx_edge.devices.local import Local, infer
+from tfx_edge.devices.mcu import Mcu
 from tfx_edge.devices.target import Target
 from tfx_edge.errors import ConfigError, DeviceError, ModelError
-from tfx_edge.gate.evaluation import evaluate
+from tfx_edge.gate.evaluation import OnBeam, evaluate
+from tfx_edge.gate.example_files import ExampleFiles
 from tfx_edge.gate.parity import output_difference
 from tfx_edge.gate.settings import GateSettings
 
 Batch = tuple[dict[str, np.ndarray], np.ndarray]
 SOON = {"kind": "local", "runs": 20, "warmup": 2}
+MODELS = {"int8": lite_models.int8, "float": lite_models.float32}
+SCHEMA = """
+feature {
+  name: "image" type: FLOAT presence { min_fraction: 1 } shape { dim { size: 8 } dim { size: 8 } dim { size: 1 } }
+}
+feature { name: "label" type: INT presence { min_fraction: 1 } shape { } }
+feature { name: "site" type: BYTES }
+"""
 
 
 def settings(**given: Any) -> GateSettings:
@@ -123,6 +135,7 @@ def test_what_is_not_known_is_not_blessed(
 def test_a_broken_file_is_not_blessed(tmp_path: Path, content: Callable[[], bytes]) -> None:
     report = judged(artifact(tmp_path, content()), None, None, settings())
     assert "the candidate could not be evaluated" in report["verdict"]["reason"]
+    assert not report["verdict"]["interrupted"]
 
 
 @pytest.mark.parametrize(
@@ -190,6 +203,89 @@ def test_a_microcontroller_target_bounds_the_arena(tmp_path: Path) -> None:
     assert [part["verdict"]["blessed"] for part in report["targets"].values()] == [True, False]
     assert "arena_bytes" in report["verdict"]["reason"]
     assert "latency_p50_ms" not in report["targets"]["mcu"]["candidate"]
+
+
+@pytest.mark.parametrize(
+    ("error", "interrupted", "blessed"),
+    [(DeviceError("died"), True, False), (RuntimeError("odd"), True, False), (ModelError("no kernel"), False, True)],
+    ids=repr,
+)
+def test_a_baseline_that_a_microcontroller_cannot_run_is_no_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, interrupted: bool, blessed: bool
+) -> None:
+    def arena_bytes(self: Mcu, model: Path, timeout_s: float) -> tuple[int, dict[str, Any]]:
+        if "float" in str(model):
+            raise error
+        return 1000, {"board": "none"}
+
+    monkeypatch.setattr(Mcu, "arena_bytes", arena_bytes)
+    models = [artifact(tmp_path / name, content()) for name, content in MODELS.items()]
+    mcu = {"kind": "mcu", "thresholds": {"arena_bytes": {"max": 100_000}}}
+    verdict = judged(*models, None, settings(targets={"mcu": mcu}))["verdict"]
+    assert (verdict["interrupted"], verdict["blessed"]) == (interrupted, blessed), verdict["reason"]
+
+
+@pytest.mark.parametrize(("error", "interrupted"), [(ModelError("no kernel"), False), (DeviceError("died"), True)])
+def test_what_a_target_says_of_the_model_is_no_interruption(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, interrupted: bool
+) -> None:
+    def latency(*_: Any) -> Any:
+        raise error
+
+    monkeypatch.setattr(Local, "latency", latency)
+    verdict = judged(artifact(tmp_path, lite_models.int8()), None, None, settings())["verdict"]
+    assert (verdict["interrupted"], verdict["blessed"]) == (interrupted, False)
+    assert str(error) in verdict["reason"]
+
+
+@pytest.mark.parametrize(
+    ("given", "interrupted"), [({"output": "none"}, False), ({"slices": ["none"]}, True)], ids=["setting", "data"]
+)
+def test_a_setting_that_does_not_suit_the_model_is_no_interruption(
+    tmp_path: Path, batches: list[Batch], given: dict[str, Any], interrupted: bool
+) -> None:
+    asked = settings(thresholds={"accuracy": {"min": 0.1}}, **given)
+    report = judged(artifact(tmp_path, lite_models.float32()), None, lambda: iter(batches), asked)
+    assert report["quality"]["problem"]
+    assert report["verdict"]["interrupted"] is interrupted
+
+
+def on_beam(folder: Path, batches: list[Batch], *arguments: str) -> OnBeam:
+    """The examples in a file; every third has no site."""
+    import tensorflow as tf
+
+    schema = text_format.Parse(SCHEMA, schema_pb2.Schema()).SerializeToString()
+    with tf.io.TFRecordWriter(str(folder / "part")) as writer:
+        for number, (image, label) in enumerate(zip(batches[0][0]["image"], batches[0][1], strict=True)):
+            features = {
+                "image": tf.train.Feature(float_list=tf.train.FloatList(value=image.ravel())),
+                "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
+            }
+            if number % 3:
+                features["site"] = tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"north"]))
+            writer.write(tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString())
+    return OnBeam(ExampleFiles((str(folder / "part"),), schema, "label"), arguments, str(folder))
+
+
+def unread() -> Iterator[Batch]:
+    raise AssertionError("the examples were read in another way than on Beam")
+
+
+def test_examples_for_beam_are_tried_out_as_beam_reads_them(tmp_path: Path, batches: list[Batch]) -> None:
+    asked = settings(thresholds={"accuracy": {"min": 0.1}}, slices=["site"], min_slice_size=10)
+    candidate, road = artifact(tmp_path, lite_models.float32()), on_beam(tmp_path, batches)
+    report = evaluate(candidate, None, unread, asked, lambda line: None, on_beam=road)
+    assert report["verdict"]["blessed"], report["verdict"]["reason"]
+    assert {None, "north"} == {part["slice"]["site"] for part in report["quality"]["slices"]}
+
+
+def test_what_is_wrong_with_beams_arguments_may_be_mended(tmp_path: Path, batches: list[Batch]) -> None:
+    """They are no execution property, so TFX's cache would give the refusal again."""
+    asked = settings(thresholds={"accuracy": {"min": 0.1}})
+    candidate, road = artifact(tmp_path, lite_models.float32()), on_beam(tmp_path, batches, "--runner=DataflowRunner")
+    report = evaluate(candidate, None, unread, asked, lambda line: None, on_beam=road)
+    assert "Dataflow's workers cannot reach the examples" in report["quality"]["problem"]
+    assert report["verdict"]["interrupted"]
 
 
 def test_outputs_of_a_target_are_held_against_this_machines(tmp_path: Path, batches: list[Batch]) -> None:

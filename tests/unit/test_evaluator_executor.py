@@ -70,7 +70,7 @@ def lite_stage(uri: Path, content: bytes) -> None:
     "config", [{"thresholds": {"accuracy": {"min": 0.9}}}, {"thresholds": {}}], ids=["no .tflite", "bad configuration"]
 )
 def test_what_cannot_be_judged_is_not_blessed_with_the_reason(tmp_path: Path, config: dict[str, Any]) -> None:
-    assert_not_blessed(tmp_path, evaluate(tmp_path, config), "could not be evaluated")
+    assert_not_blessed(tmp_path, evaluate(tmp_path, config), "could not be evaluated", interrupted=False)
 
 
 @pytest.mark.parametrize("key", ["model", "baseline_model"])
@@ -134,6 +134,17 @@ def test_a_second_attempt_leaves_one_verdict(tmp_path: Path) -> None:
     lite_stage(tmp_path / "model", lite_models.int8())
     outputs = evaluate(tmp_path, {"thresholds": {"size_bytes": {"max": 5}}})
     assert_not_blessed(tmp_path, outputs, "above the maximum", interrupted=False)
+
+
+def test_a_target_that_is_down_takes_nothing_from_a_blessing(tmp_path: Path) -> None:
+    """Pusher may be given the infra blessing, too."""
+    lite_stage(tmp_path / "model", lite_models.int8())
+    board = {"kind": "ssh", "host": "nobody@127.0.0.1", "port": 9, "connect_timeout_s": 5}
+    here = {"kind": "local", "runs": 20, "warmup": 2}
+    config = {"thresholds": {"size_bytes": {"max": 1e9}}, "targets": {"here": here, "board": board}, "policy": "any"}
+    evaluate(tmp_path, config)
+    assert json.loads((tmp_path / "report/report.json").read_text())["verdict"]["interrupted"]
+    assert [path.name for path in (tmp_path / "infra_blessing").iterdir()] == ["INFRA_BLESSED"]
 
 
 def test_inputs_that_nobody_foresaw_are_not_blessed(tmp_path: Path) -> None:

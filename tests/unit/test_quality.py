@@ -242,6 +242,16 @@ def test_lists_of_different_lengths_are_refused(tmp_path):
         list(reader.batches(file))
 
 
+def test_a_schema_that_beam_cannot_read_is_told_with_the_remedy(shards):
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    parsed = schema_pb2.Schema.FromString(schema())
+    parsed.feature[0].ClearField("presence")
+    reader = ExampleFiles(tuple(shards), parsed.SerializeToString(), "label").reader([("image",)], [], 32)
+    with pytest.raises(DataError, match=r"Feature image had shape .*needs presence \{ min_fraction: 1 \}"):
+        next(reader.batches(shards[0]))
+
+
 def test_own_metrics_run_on_workers_and_here(models, shards, data):
     def top_score(labels, outputs):
         return outputs.max(axis=1)
@@ -485,6 +495,21 @@ class TestFailsClosed:
         monkeypatch.setattr(beam_scoring, "_run", lossy)
         with pytest.raises(DataError, match=r"the result of .*part-1.gz is missing or damaged.*examples were lost"):
             run(models, source(shards))
+
+    def test_a_folder_that_cannot_be_removed_hides_no_error_and_no_figures(self, models, shards, monkeypatch):
+        from tfx_edge.gate.beam_scoring import FileSystems
+
+        original = FileSystems.delete
+
+        def refuses(paths):
+            if "alive-" in paths[0]:
+                return original(paths)
+            raise OSError("a worker still writes there")
+
+        monkeypatch.setattr(FileSystems, "delete", staticmethod(refuses))
+        assert run(models, source(shards), options(metrics=["accuracy"])).examples == EXAMPLES
+        with pytest.raises(DataError, match="cannot be read"):
+            run(models, source(["absent"]))
 
     def test_counts_that_do_not_match_are_noticed(self, models, shards, monkeypatch):
         from tfx_edge.gate.scoring import Scorer
