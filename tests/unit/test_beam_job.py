@@ -38,6 +38,7 @@ TWO = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
         (["--direct_running_mode=multi_processing"], False),
         (["--runner=DataflowRunner"], True),
         (["--runner=DataflowRunner", "--project=p", "--direct_running_mode=multi_processing"], True),
+        (["--runner=DataflowRunner", "--project=p", "--runner=DirectRunner"], False),
         (["--runner=FlinkRunner"], True),
         (["--runner", "FlinkRunner"], True),
         (["--runner=SparkRunner"], True),
