@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import importlib
 import os
@@ -360,12 +361,19 @@ def test_a_killed_process_goes_on_where_it_was(folder: Path, whole: dict[str, An
 
 
 def children_of(pid: int) -> list[int]:
+    """The stages below a process; one that ends meanwhile is none."""
     return [
         int(number)
-        for path in Path(f"/proc/{pid}/task").glob("*/children")
-        for number in path.read_text().split()
-        if "tfx_edge.stages.child" in Path(f"/proc/{number}/cmdline").read_text()
+        for thread in Path(f"/proc/{pid}/task").iterdir()
+        for number in read(thread / "children").split()
+        if "tfx_edge.stages.child" in read(Path(f"/proc/{number}/cmdline"))
     ]
+
+
+def read(file: Path) -> str:
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return file.read_text()
+    return ""
 
 
 def test_epochs_have_the_batches_that_were_asked_for(folder: Path) -> None:
@@ -453,10 +461,8 @@ def until(condition: Any, seconds: float = 30.0) -> None:
 
 
 def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+    state = read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
+    return bool(state) and state[0] != "Z"
 
 
 @pytest.fixture
