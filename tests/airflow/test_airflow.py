@@ -68,6 +68,16 @@ def test_a_limit_of_the_run_that_is_not_met_pushes_nothing(airflow: Airflow) -> 
 
 
 @pytest.mark.usefixtures("first")
+def test_a_run_that_is_repeated_goes_by_its_own_verdict(airflow: Airflow) -> None:
+    done = airflow.test_run("2026-01-05", gate={"thresholds": {"size_bytes": {"max": 100}}})
+    assert done.returncode == 0, done.stdout
+    assert airflow.states(run_id("2026-01-05"))["roll_out"] == "skipped"
+    done = airflow.test_run("2026-01-01")
+    assert done.returncode == 0, done.stdout
+    assert airflow.states(run_id("2026-01-01"))["roll_out"] == "success"
+
+
+@pytest.mark.usefixtures("first")
 def test_a_failed_task_leaves_nothing_blessed_and_can_run_again(airflow: Airflow) -> None:
     before = pushed(airflow), blessings(airflow)
     done = airflow.test_run("2026-01-03", quantizer={"recipe": "int7"})
