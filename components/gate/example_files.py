@@ -104,7 +104,10 @@ class ShardReader:
         spec = _parsing_spec(self.schema, {self.label_key, *self.inputs, *self.slice_features})
         sparse = {name for name, kind in spec.items() if isinstance(kind, tf.io.SparseFeature)}
         records = tf.data.TFRecordDataset([file], "GZIP" if file.endswith(".gz") else "").batch(self.batch_size)
-        mine = records.shard(stripes, stripe)
+        # The thread that tunes a pipeline may keep its end waiting for as long as it has run.
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        mine = records.shard(stripes, stripe).with_options(options)
         parsed = mine.map(lambda batch: (tf.size(batch), tf.io.parse_example(batch, spec)), num_parallel_calls=2)
         try:
             for count, features in parsed.prefetch(4):
