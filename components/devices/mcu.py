@@ -7,7 +7,6 @@ reference kernels (package ``tflite-micro``), in a fresh process each time, beca
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -18,6 +17,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tfx_edge import process_group
 from tfx_edge.devices.answer import existing, read_answer
 from tfx_edge.devices.batches import infer_in_chunks
 from tfx_edge.devices.micro import installed
@@ -83,8 +83,7 @@ def _ask(request: Mapping[str, Any], folder: Path, timeout_s: float) -> dict[str
         try:
             code = process.wait(timeout_s)
         except BaseException as error:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            process_group.end(process)
             if not isinstance(error, subprocess.TimeoutExpired):
                 raise
             raise DeviceError(
