@@ -22,6 +22,7 @@ START_TIMEOUT, BATCH_TIMEOUT, STRIPES = (
     f"--tfx_edge_{name}" for name in ("start_timeout_s", "batch_timeout_s", "stripes")
 )
 _DASK_CLUSTER = {"--dask_client_address", "--dask_scheduler_file"}
+_DASK_PARTITIONS = {"--dask_partition_size", "--dask_npartitions"}
 _SERVICE_TIMEOUT, _YEAR_S = "--job_server_timeout", 365 * 24 * 3600
 # From as many files a worker on, an unequal share of them costs little.
 _EVEN = 4
@@ -71,7 +72,11 @@ class Engine:
             runner = DASK_RUNNER
         # Beam would end a job that lasts longer; whether the service is there is asked before.
         patient = [f"{_SERVICE_TIMEOUT}={_YEAR_S}"] if self.job_service else []
-        return [f"--runner={runner}", *others, *patient]
+        # Beam would give 128 elements, here all pieces, to one worker of Dask's.
+        spread = (
+            ["--dask_partition_size=1"] if self.runner == "dask" and not self.settings.keys() & _DASK_PARTITIONS else []
+        )
+        return [f"--runner={runner}", *others, *patient, *spread]
 
     @property
     def job_service(self) -> str:

@@ -44,6 +44,9 @@ BATCH = 64
 EXAMPLES = 10 * BATCH + 7
 TWO_PROCESSES = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 DASK = importlib.util.find_spec("distributed") is not None
+NEEDS_DASK = pytest.mark.skipif(
+    not DASK, reason="distributed is not installed: Beam's DaskRunner needs the current stack"
+)
 
 
 def serialized_schema(feature: str) -> bytes:
@@ -128,7 +131,16 @@ def dies(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
     return outputs[:, 0]
 
 
-DYING = own_metrics({"dying": {"function": dies, "better": "lower", "per_example": True}})
+def waits_for_another(labels: np.ndarray, outputs: np.ndarray) -> np.ndarray:
+    Path(os.environ["SEEN"], f"{os.getpid()}").touch()
+    wait_for(lambda: len(os.listdir(os.environ["SEEN"])) > 1)
+    return outputs[:, 0]
+
+
+DYING, WAITING = (
+    own_metrics({name: {"function": function, "better": "lower", "per_example": True}})
+    for name, function in (("dying", dies), ("waiting", waits_for_another))
+)
 
 
 def closed_port() -> int:
@@ -235,9 +247,19 @@ class TestScoresTheSame:
         arguments = [*portable, "--tfx_edge_stripes=3", "--job_server_timeout=3"]
         assert evaluate(folder, arguments).to_dict() == expected
 
-    @pytest.mark.skipif(not DASK, reason="distributed is not installed: Beam's DaskRunner needs the current stack")
+    @NEEDS_DASK
     def test_dask(self, folder: Path, expected: dict[str, Any]) -> None:
         assert evaluate(folder, ["--runner=DaskRunner"]).to_dict() == expected
+
+
+@pytest.mark.parametrize("engine", [TWO_PROCESSES, pytest.param(["--runner=DaskRunner"], marks=NEEDS_DASK)])
+def test_workers_score_at_the_same_time(
+    folder: Path, engine: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SEEN", str(tmp_path))
+    found = evaluate(folder, engine, metrics=["waiting"], own=WAITING)
+    assert found.examples == EXAMPLES
+    assert len(list(tmp_path.iterdir())) > 1
 
 
 class TestFailsClosed:

@@ -73,6 +73,19 @@ def test_the_runner_that_beam_is_given(arguments: list[str], runner: str) -> Non
 
 
 @pytest.mark.parametrize(
+    ("arguments", "sizes"),
+    [
+        (["--runner=DaskRunner"], ["--dask_partition_size=1"]),
+        (["--runner=DaskRunner", "--dask_partition_size", "2"], ["--dask_partition_size=2"]),
+        (["--runner=DaskRunner", "--dask_npartitions=2"], ["--dask_npartitions=2"]),
+        (TWO, []),
+    ],
+)
+def test_dask_spreads_the_pieces_over_its_workers(arguments: list[str], sizes: list[str]) -> None:
+    assert [given for given in Engine.parse(arguments).beam_arguments if "partition" in given] == sizes
+
+
+@pytest.mark.parametrize(
     ("arguments", "files", "stripes"),
     [
         ([], 1, 1),
