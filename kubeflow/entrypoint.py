@@ -7,6 +7,7 @@ It takes the place of TFX's ``kubeflow_v2_run_executor`` and is called in the sa
 - the types of input artifacts come from the component's definition, since the launcher may know only
   ``system.Artifact``;
 - values that an upstream component wrote are read before the executor asks for them;
+- the folders that outputs go into are there, which Kubeflow's local runner does not see to;
 - the launcher's own output, ``executor-logs``, is kept from the executor;
 - an executor knows the id of its node, as it does under TFX's own orchestrators;
 - output parameters without an artifact are a gate's verdict: see `tfx_edge.kubeflow.verdicts`.
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     for artifact in _each(inputs):
         if isinstance(artifact, value_artifact.ValueArtifact):
             artifact.read()
+    for artifact in _each(outputs):
+        fileio.makedirs(os.path.dirname(artifact.uri))
     properties = tfx_utils.parse_execution_properties(task.inputs.parameter_values, task.inputs.parameters, spec)
 
     executor_class = import_utils.import_class_by_path(arguments.executor_class_path)

@@ -1,8 +1,9 @@
 """Turns the spec that TFX compiles into one that runs.
 
 What TFX's compiler leaves open: names that Argo refuses, defaults of RuntimeParameters, the producer and the type of a
-value that is passed as a parameter (TFX appends ``_task`` to the name, and says string), hooks that open-source
-Kubeflow Pipelines does not run, what must not come from the cache, and which node a container is.
+value that is passed as a parameter (TFX appends ``_task`` to the name, and says string), importers as Kubeflow's local
+runner knows them, hooks that open-source Kubeflow Pipelines does not run, what must not come from the cache, and which
+node a container is.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ def mend(spec: dict[str, Any], nodes: list[Any], target: str) -> dict[str, Any]:
         _drop_hooks(spec, nodes)
     _never_cache_gates(spec)
     spec = _rename(spec)
+    _name_importers_ends(spec)
     _set_types(spec)
     _set_defaults(spec, nodes)
     return spec
@@ -111,6 +113,27 @@ def _rename(spec: dict[str, Any]) -> dict[str, Any]:
         "deploymentSpec": {**spec["deploymentSpec"], "executors": new_executors},
         "root": {**spec["root"], "dag": {**spec["root"]["dag"], "tasks": new_tasks}},
     }
+
+
+def _name_importers_ends(spec: dict[str, Any]) -> None:
+    """By the names that KFP's own compiler gives them, and its local runner takes for granted."""
+    importers = set()
+    for name, task in parts.tasks(spec).items():
+        component = parts.component(spec, name)
+        importer = parts.executor(spec, name).get("importer")
+        if not importer:
+            continue
+        for parameters in (task["inputs"]["parameters"], component["inputDefinitions"]["parameters"]):
+            parameters["uri"] = parameters.pop("artifact_uri")
+        if "runtimeParameter" in importer["artifactUri"]:
+            importer["artifactUri"]["runtimeParameter"] = "uri"
+        (artifact,) = component["outputDefinitions"]["artifacts"].values()
+        component["outputDefinitions"]["artifacts"] = {"artifact": artifact}
+        importers.add(name)
+    for task in parts.tasks(spec).values():
+        for source in task.get("inputs", {}).get("artifacts", {}).values():
+            if source["taskOutputArtifact"]["producerTask"] in importers:
+                source["taskOutputArtifact"]["outputArtifactKey"] = "artifact"
 
 
 def _set_types(spec: dict[str, Any]) -> None:

@@ -32,10 +32,15 @@ def component(spec: dict[str, Any], task: str) -> dict[str, Any]:
     return spec["components"][tasks(spec)[task]["componentRef"]["name"]]
 
 
+def executor(spec: dict[str, Any], task: str) -> dict[str, Any]:
+    """What performs a task: a ``container``, an ``importer`` or a ``resolver``."""
+    label = component(spec, task).get("executorLabel", "")
+    return spec["deploymentSpec"]["executors"].get(label, {})
+
+
 def container(spec: dict[str, Any], task: str) -> dict[str, Any]:
     """The container that a task runs; empty for an importer or a resolver."""
-    label = component(spec, task).get("executorLabel", "")
-    return spec["deploymentSpec"]["executors"].get(label, {}).get("container", {})
+    return executor(spec, task).get("container", {})
 
 
 def component_package(spec: dict[str, Any], task: str) -> str | None:

@@ -45,7 +45,8 @@ def judge(engine: Engine, digits: Run, tmp_path: Path) -> Judge:
     )
 
     def run(thresholds: dict[str, Any], **options: Any) -> Run:
-        return engine.run(package, root, {"gate-config": json.dumps({"thresholds": thresholds})}, options)
+        uris = {"model-uri": str(root / "model"), "graph-uri": str(root / "graph")}
+        return engine.run(package, root, uris | {"gate-config": json.dumps({"thresholds": thresholds})}, options)
 
     return run
 
@@ -98,6 +99,8 @@ def test_an_authors_modules_run_in_the_image(judge: Judge) -> None:
     run = judge(JUDGED)
     assert run.status == 0, run.output[-5000:]
     assert "brought by user 1000" in run.output
+    brought = sum(file.is_file() for file in run.output_of("bring", "examples").rglob("*"))
+    assert f"{brought} files were brought" in run.output
     assert verdict(run) == "blessed"
     assert len(pushed(run)) == 1
 

@@ -152,10 +152,14 @@ def test_a_baseline_can_be_imported_from_where_each_run_says() -> None:
     baseline = Importer(source_uri=uri, artifact_type=Model).with_id("baseline")
     made = compiled(extra=[baseline], gate_baseline_model=baseline.outputs["result"])
     executor = made.spec["deploymentSpec"]["executors"]["exec-baseline"]["importer"]
-    assert executor["artifactUri"] == {"runtimeParameter": "artifact_uri"}
+    assert executor["artifactUri"] == {"runtimeParameter": "uri"}
+    assert tasks(made)["baseline"]["inputs"]["parameters"]["uri"] == {"componentInputParameter": "baseline-uri"}
+    definitions = made.spec["components"]["comp-baseline"]
+    assert definitions["inputDefinitions"]["parameters"]["uri"] == {"parameterType": "STRING"}
+    assert list(definitions["outputDefinitions"]["artifacts"]) == ["artifact"]
     assert made.spec["root"]["inputDefinitions"]["parameters"]["baseline-uri"]["defaultValue"] == "gs://bucket/blessed"
     source = tasks(made)["EdgeEvaluator-candidate"]["inputs"]["artifacts"]["baseline_model"]["taskOutputArtifact"]
-    assert source == {"producerTask": "baseline", "outputArtifactKey": "result"}
+    assert source == {"producerTask": "baseline", "outputArtifactKey": "artifact"}
 
 
 def test_each_of_several_models_is_an_artifact_of_its_own() -> None:

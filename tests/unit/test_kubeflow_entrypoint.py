@@ -102,7 +102,6 @@ def test_values_pass_from_component_to_component(wine: Compiled, store: Path, tm
     in_store(store, examples).mkdir(parents=True)
     (in_store(store, examples) / "rows").write_text("abc")
     given = kubeflow_tasks.executor_input(wine.spec, "Count", {"examples": examples}, ROOT, tmp_path / "first")
-    in_store(store, f"{ROOT}/Count").mkdir()
     call(wine, "Count", given)
     first = result(tmp_path / "first")
     assert first["parameterValues"] == {"lines": 3}, "the one that is passed as a parameter"
@@ -112,7 +111,6 @@ def test_values_pass_from_component_to_component(wine: Compiled, store: Path, tm
     assert source == {"taskOutputParameter": {"producerTask": "Count", "outputParameterKey": "lines"}}
     inputs = {"lines": lines["uri"]}
     given = kubeflow_tasks.executor_input(wine.spec, "Repeat", inputs, ROOT, tmp_path / "second", times=2)
-    in_store(store, f"{ROOT}/Repeat").mkdir(parents=True)
     call(wine, "Repeat", given)
     (copy,) = result(tmp_path / "second")["artifacts"]["copy"]["artifacts"]
     assert in_store(store, copy["uri"]).read_text().count("line") == 6
