@@ -16,6 +16,7 @@ import loopback_board
 import numpy as np
 import pytest
 from loopback_board import Board, eventually
+from processes import runs
 
 from tfx_edge.devices import remote
 from tfx_edge.devices.local import infer
@@ -165,7 +166,7 @@ class TestCleaningUp:
         client.wait()
 
         pid = int((tmp_path / "pid").read_text())
-        assert eventually(lambda: not _running(pid))
+        assert eventually(lambda: not runs(pid))
         assert eventually(lambda: not list(work.iterdir()))
 
     def test_a_run_that_outlasts_its_time_is_killed_there(self, board, models, tmp_path, monkeypatch):
@@ -174,7 +175,7 @@ class TestCleaningUp:
         with board.ssh(python=sleeper) as target:
             with pytest.raises(DeviceError, match=r"latency of .*float\.tflite on .* did not finish within 2 s"):
                 target.latency(models.float, RunOptions(timeout_s=2))
-            assert eventually(lambda: not _running(int((tmp_path / "pid").read_text())))
+            assert eventually(lambda: not runs(int((tmp_path / "pid").read_text())))
 
     def test_the_board_itself_ends_a_python_that_hangs(self, board, models, tmp_path, monkeypatch):
         monkeypatch.setattr(remote, "GRACE_S", 30)
@@ -197,7 +198,7 @@ class TestCleaningUp:
             with pytest.raises(DeviceError, match=r"the connection to 127.0.0.1:\d+ was lost in the middle"):
                 run_one(target, models.float)
             killer.wait()
-            assert eventually(lambda: not _running(int((tmp_path / "pid").read_text())))
+            assert eventually(lambda: not runs(int((tmp_path / "pid").read_text())))
             assert eventually(lambda: not list(work.iterdir()))
 
             assert run_one(target, models.float)["scores"].shape == (7, 3)
@@ -321,7 +322,3 @@ def test_what_can_never_work_is_refused(wrong):
 
 def test_the_fingerprint_names_the_board_without_reaching_it():
     assert Ssh("pi@board", port=2222).fingerprint() == "ssh pi@board:2222, python3"
-
-
-def _running(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()

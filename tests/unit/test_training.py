@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import importlib
 import os
@@ -23,6 +22,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from killed import Killed, dying_after
+from processes import below, command_line, runs, until
 
 from tfx_edge.config import Config
 from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
@@ -345,8 +345,9 @@ def test_a_killed_process_goes_on_where_it_was(folder: Path, whole: dict[str, An
     def kill() -> None:
         while (state := checkpoint.load()) is None or state.progressed.epochs < 3:
             time.sleep(0.005)
-        for pid in children_of(os.getpid()):
-            os.kill(pid, signal.SIGKILL)
+        for pid in below(os.getpid()):
+            if "tfx_edge.stages.child" in command_line(pid):
+                os.kill(pid, signal.SIGKILL)
 
     killer = threading.Thread(target=kill)
     killer.start()
@@ -358,22 +359,6 @@ def test_a_killed_process_goes_on_where_it_was(folder: Path, whole: dict[str, An
     work("Pruner", folder, "Pruner-after-sigkill", lines)
     assert any("goes on after epoch" in line for line in lines)
     assert same_model("Pruner", folder, "Pruner-after-sigkill")
-
-
-def children_of(pid: int) -> list[int]:
-    """The stages below a process; one that ends meanwhile is none."""
-    return [
-        int(number)
-        for thread in Path(f"/proc/{pid}/task").iterdir()
-        for number in read(thread / "children").split()
-        if "tfx_edge.stages.child" in read(Path(f"/proc/{number}/cmdline"))
-    ]
-
-
-def read(file: Path) -> str:
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        return file.read_text()
-    return ""
 
 
 def test_epochs_have_the_batches_that_were_asked_for(folder: Path) -> None:
@@ -450,19 +435,7 @@ def test_the_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None
     finally:
         parent.kill()
         parent.wait()
-    until(lambda: not alive(int(pid_file.read_text())))
-
-
-def until(condition: Any, seconds: float = 30.0) -> None:
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end, "it did not happen"
-        time.sleep(0.02)
-
-
-def alive(pid: int) -> bool:
-    state = read(Path(f"/proc/{pid}/stat")).rpartition(")")[2].split()
-    return bool(state) and state[0] != "Z"
+    until(lambda: not runs(int(pid_file.read_text())))
 
 
 @pytest.fixture
