@@ -21,6 +21,7 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
@@ -34,6 +35,8 @@ from tfx.types import value_artifact
 from tfx.utils import import_utils
 
 from tfx_edge.kubeflow import mounts, verdicts
+from tfx_edge.models import layout
+from tfx_edge.stages.executor import ModelExecutor
 
 _LAUNCHER_OUTPUTS = ("executor-logs",)
 _EVALUATOR = "tfx.components.evaluator.executor"
@@ -63,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     executor_class = import_utils.import_class_by_path(arguments.executor_class_path)
     executor = executor_class(_context(executor_class, task.outputs.output_file, beam_arguments, arguments.node_id))
     executor.Do(inputs, outputs, properties)
+    if isinstance(executor, ModelExecutor):
+        _name_parent_by_uri(layout.serving_dir(outputs["edge_model"][0].uri) / "edge.json")
 
     outputs_utils.tag_output_artifacts_with_version(outputs)
     if any(base.__module__ == _EVALUATOR for base in executor_class.__mro__) and "blessing" in outputs:
@@ -113,6 +118,14 @@ def _context(executor_class: Any, output_file: str, beam_arguments: list[Any], n
     if issubclass(executor_class, base_beam_executor.BaseBeamExecutor):
         return base_beam_executor.BaseBeamExecutor.Context(beam_pipeline_args=beam_arguments, **common)
     return base_executor.BaseExecutor.Context(extra_flags=beam_arguments, **common)
+
+
+def _name_parent_by_uri(edge_json: Path) -> None:
+    """What goes along with a pushed model tells where its parent is, and not where that was mounted."""
+    if edge_json.is_file():
+        described = json.loads(edge_json.read_text())
+        described["parent_uri"] = mounts.to_uri(described["parent_uri"])
+        edge_json.write_text(json.dumps(described, indent=2, sort_keys=True))
 
 
 def _write_result(task: Any, outputs: Artifacts, names: dict[int, str]) -> None:

@@ -119,16 +119,27 @@ class ShardReader:
 
 
 def _feature_types(schema: bytes) -> dict[str, int]:
-    """The type of each feature that the schema's tensor representations make, by name."""
+    """The type of each feature that the schema's tensor representations make, by name.
+
+    Raises:
+      DataError: a sparse feature has no values.
+    """
     from tensorflow_metadata.proto.v0 import schema_pb2
 
     parsed = schema_pb2.Schema.FromString(schema)
     types = {feature.name: feature.type for feature in parsed.feature}
+    sparse: dict[str, int] = {}
+    hidden: set[str] = set()
     for feature in parsed.sparse_feature:
-        hidden = [feature.value_feature.name, *(index.name for index in feature.index_feature)]
-        types[feature.name] = types[feature.value_feature.name]
-        types = {name: kind for name, kind in types.items() if name not in hidden or name == feature.name}
-    return types
+        values = feature.value_feature.name
+        if values not in types:
+            raise DataError(
+                f"the sparse feature {feature.name!r} of the schema takes its values from {values!r}, which is no "
+                "feature of the schema; add that feature"
+            )
+        sparse[feature.name] = types[values]
+        hidden |= {values, *(index.name for index in feature.index_feature)}
+    return {name: kind for name, kind in types.items() if name not in hidden} | sparse
 
 
 def _parsing_spec(schema: bytes, names: set[str]) -> dict[str, Any]:

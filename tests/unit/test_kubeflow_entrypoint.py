@@ -78,6 +78,8 @@ def test_quantizer_runs_as_its_container_would(wine: Compiled, store: Path, tmp_
     assert made.precision == "dynamic int8"
     assert artifact["metadata"]["sha256"] == made.sha256
     assert artifact["metadata"]["component"] == "Quantizer"
+    described = json.loads((in_store(store, artifact["uri"]) / "Format-Serving" / "edge.json").read_text())
+    assert described["parent_uri"] == model, "a uri, not where it was mounted"
     assert set(result(folder)["artifacts"]) == {"edge_model"}, "executor-logs are the launcher's"
 
 

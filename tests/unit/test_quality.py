@@ -227,6 +227,16 @@ def test_lists_and_sparse_features_are_decoded_as_the_schema_says(feature, tmp_p
     np.testing.assert_array_equal(found, expected)
 
 
+def test_a_sparse_feature_without_values_is_refused_with_the_remedy():
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    parsed = text_format.Parse(VARIED.replace('name: "value" type', 'name: "other" type'), schema_pb2.Schema())
+    files = ExampleFiles(("part",), parsed.SerializeToString(), "label")
+    with pytest.raises(DataError, match=r"sparse feature 's' .* takes its values from 'value', .* add that feature"):
+        files.reader([("x",)], [], 32)
+
+
 def test_lists_of_different_lengths_are_refused(tmp_path):
     import tensorflow as tf
     from google.protobuf import text_format
