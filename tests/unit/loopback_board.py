@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import sysconfig
 import time
 from pathlib import Path
+
+from processes import below, command_line
 
 from tfx_edge.devices.ssh import Ssh
 
@@ -96,10 +99,11 @@ class Board:
         }
         return Ssh("127.0.0.1", **arguments)  # type: ignore[arg-type]
 
-    @property
-    def children(self) -> Path:
-        """The file with the numbers of the processes that serve connections."""
-        return Path(f"/proc/{self._sshd.pid}/task/{self._sshd.pid}/children")
+    def cut_connections(self) -> None:
+        """Kills all processes that serve connections; newer ones of sshd have two for each."""
+        for pid in below(self._sshd.pid):
+            if command_line(pid).startswith("sshd"):
+                os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Stops listening; connections that are left end with it."""

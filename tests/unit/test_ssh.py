@@ -7,6 +7,7 @@ import pwd
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import loopback_board
 import numpy as np
 import pytest
 from loopback_board import Board, eventually
-from processes import runs
+from processes import runs, until
 
 from tfx_edge.devices import remote
 from tfx_edge.devices.local import infer
@@ -191,13 +192,17 @@ class TestCleaningUp:
         work.mkdir()
         first = f"[ -e {tmp_path}/pid ] || {{ echo $$ > {tmp_path}/pid; exec sleep 100; }}"
         sleeper = board.script("sleeps_first", f'{first}; exec {board.python} "$@"')
-        killer = subprocess.Popen(
-            ["sh", "-c", f"until [ -s {tmp_path}/pid ]; do sleep 0.1; done; kill -9 $(cat {board.children})"]
-        )
+
+        def cut() -> None:
+            until(lambda: (tmp_path / "pid").exists() and bool((tmp_path / "pid").read_text()))
+            board.cut_connections()
+
+        cutter = threading.Thread(target=cut)
+        cutter.start()
         with board.ssh(python=sleeper, workdir=str(work)) as target:
             with pytest.raises(DeviceError, match=r"the connection to 127.0.0.1:\d+ was lost in the middle"):
                 run_one(target, models.float)
-            killer.wait()
+            cutter.join()
             assert eventually(lambda: not runs(int((tmp_path / "pid").read_text())))
             assert eventually(lambda: not list(work.iterdir()))
 
