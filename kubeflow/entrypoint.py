@@ -21,7 +21,6 @@ import logging
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 from google.protobuf import json_format
@@ -34,6 +33,7 @@ from tfx.proto.orchestration import pipeline_pb2
 from tfx.types import value_artifact
 from tfx.utils import import_utils
 
+from tfx_edge.gate.beam_engine import Engine
 from tfx_edge.kubeflow import mounts, verdicts
 from tfx_edge.models import layout
 from tfx_edge.stages.executor import ModelExecutor
@@ -52,7 +52,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         pipeline_spec_pb2.ComponentInputsSpec(),
         ignore_unknown_fields=True,
     )
-    task = _read_task(arguments.json_serialized_invocation_args, spec)
+    # Workers on other machines see no mounts. TFX's own components take uris, too, and the compiler refuses others.
+    mounted = not Engine.parse(beam_arguments).workers_elsewhere
+    task = _read_task(arguments.json_serialized_invocation_args, spec, mounted)
     names: dict[int, str] = {}
     inputs = tfx_utils.parse_raw_artifact_dict(task.inputs.artifacts, names)
     outputs = tfx_utils.parse_raw_artifact_dict(task.outputs.artifacts, names)
@@ -67,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     executor = executor_class(_context(executor_class, task.outputs.output_file, beam_arguments, arguments.node_id))
     executor.Do(inputs, outputs, properties)
     if isinstance(executor, ModelExecutor):
-        _name_parent_by_uri(layout.serving_dir(outputs["edge_model"][0].uri) / "edge.json")
+        _name_uris(outputs["edge_model"][0].uri)
 
     outputs_utils.tag_output_artifacts_with_version(outputs)
     if any(base.__module__ == _EVALUATOR for base in executor_class.__mro__) and "blessing" in outputs:
@@ -84,11 +86,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _read_task(text: str, spec: Any) -> Any:
-    """The launcher's ExecutorInput, with folders in place of uris and the types that the component declares."""
+def _read_task(text: str, spec: Any, mounted: bool) -> Any:
+    """The launcher's ExecutorInput, with the types that the component declares and, if mounted, folders for uris."""
     document = json.loads(text)
     for artifact in _artifacts_of(document.get("inputs", {})) + _artifacts_of(document.get("outputs", {})):
-        artifact["uri"] = artifact.pop("customPath", "") or mounts.to_path(artifact.get("uri", ""))
+        path, uri = artifact.pop("customPath", ""), artifact.get("uri", "")
+        artifact["uri"] = (path or mounts.to_path(uri)) if mounted else uri
     task = json_format.ParseDict(document, pipeline_spec_pb2.ExecutorInput(), ignore_unknown_fields=True)
     for name, found in task.inputs.artifacts.items():
         if name in spec.artifacts:
@@ -120,12 +123,21 @@ def _context(executor_class: Any, output_file: str, beam_arguments: list[Any], n
     return base_executor.BaseExecutor.Context(extra_flags=beam_arguments, **common)
 
 
-def _name_parent_by_uri(edge_json: Path) -> None:
-    """What goes along with a pushed model tells where its parent is, and not where that was mounted."""
-    if edge_json.is_file():
-        described = json.loads(edge_json.read_text())
-        described["parent_uri"] = mounts.to_uri(described["parent_uri"])
-        edge_json.write_text(json.dumps(described, indent=2, sort_keys=True))
+def _name_uris(model: str) -> None:
+    """What is kept beside a model tells where its parents are, and not where these were mounted."""
+    for file in (layout.edge_json(model), layout.steps_json(model)):
+        if file.is_file():
+            part = file.with_suffix(".part")
+            part.write_text(json.dumps(_with_uris(json.loads(file.read_text())), indent=2, sort_keys=True))
+            part.replace(file)
+
+
+def _with_uris(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _with_uris(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_with_uris(each) for each in value]
+    return mounts.to_uri(value) if isinstance(value, str) else value
 
 
 def _write_result(task: Any, outputs: Artifacts, names: dict[int, str]) -> None:

@@ -23,8 +23,9 @@ def load(reference: str, arguments: Iterable[tuple[str, str]]) -> Any:
     Args:
       reference: ``package.module:function`` or ``file.py:function``; the function is ``create_pipeline`` if left out.
       arguments: names, each with its value. A value becomes what the parameter is annotated with: text for ``str``, a
-        `Path`, anything else is read as JSON; without an annotation, or with one that is imported under
-        ``TYPE_CHECKING`` only, JSON where it is JSON, else text.
+        `Path`, anything else is read as JSON; where it may be something else, too (``str | None``), that if it is the
+        JSON of it. Without an annotation, or with one that is imported under ``TYPE_CHECKING`` only, JSON where it is
+        JSON, else text.
 
     Raises:
       ConfigError: there is no such function, or the arguments do not fit it.
@@ -112,14 +113,16 @@ def _convert(name: str, text: str, hint: Any) -> Any:
         return text
     if isinstance(hint, type) and issubclass(hint, Path):
         return hint(text)
+    union = typing.get_origin(hint) in (typing.Union, types.UnionType)
+    members = [typing.get_origin(member) or member for member in (typing.get_args(hint) if union else ())]
+    word = next((member for member in (str, Path) if member in members), None)
     try:
-        return json.loads(text)
+        value = json.loads(text)
     except ValueError as error:
-        wanted = set(typing.get_args(hint)) if hint else {str}
-        if str in wanted:
-            return text
-        if Path in wanted:
-            return Path(text)
+        if word or not hint:
+            return word(text) if word else text
         raise ConfigError(
             f"--arg {name}: {text!r} is no JSON ({error}), which a parameter of type {hint} is read as"
         ) from None
+    others = tuple(member for member in members if isinstance(member, type) and member is not word)
+    return word(text) if word and not isinstance(value, others) else value

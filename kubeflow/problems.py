@@ -23,6 +23,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.utils import import_utils
 
 from tfx_edge.errors import ConfigError
+from tfx_edge.gate.beam_engine import Engine
 from tfx_edge.kubeflow import names, user_modules
 from tfx_edge.kubeflow.mounts import SCHEMES
 from tfx_edge.kubeflow.settings import CompileSettings
@@ -119,6 +120,19 @@ def _executors(node: Any, settings: CompileSettings) -> Iterator[str]:
         )
 
 
+def _engines(node: Any, settings: CompileSettings) -> Iterator[str]:
+    arguments = getattr(getattr(node, "executor_spec", None), "beam_pipeline_args", None) or ()
+    engine = Engine.parse([argument for argument in arguments if isinstance(argument, str)])
+    # On Vertex AI TFX's own components take gs:// as it is, and so do their workers.
+    takes_mounts = settings.target == "kfp" or not type(node).__module__.startswith("tfx.")
+    if engine.workers_elsewhere and takes_mounts:
+        yield (
+            f"its Beam workers ({engine.settings['--runner']}) would not see the folders that Kubeflow mounts into its "
+            'container. Let it work there: .with_beam_pipeline_args(["--runner=DirectRunner"]), with '
+            "--direct_running_mode=multi_processing and --direct_num_workers for several processes"
+        )
+
+
 def _artifact_types(node: Any, settings: CompileSettings) -> Iterator[str]:
     types = {channel.type for channel in [*node.inputs.values(), *node.outputs.values()]}
     for artifact_type in sorted(types, key=lambda found: str(found.TYPE_NAME)):
@@ -191,6 +205,7 @@ _CHECKS: tuple[Callable[[Any, CompileSettings], Iterator[str]], ...] = (
     _infra_validators,
     _drivers,
     _executors,
+    _engines,
     _artifact_types,
     _stores,
     _importers,

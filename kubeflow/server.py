@@ -67,6 +67,7 @@ def connect(settings: ServerSettings) -> Any:
             warnings.simplefilter("ignore")
             import kfp
             import kfp_server_api
+            from kfp.client.set_volume_credentials import ServiceAccountTokenVolumeCredentials
     except ImportError as error:
         raise ConfigError(
             f"Kubeflow's client cannot be imported ({error}); pip install 'tfx-edge[kubeflow]'"
@@ -77,15 +78,17 @@ def connect(settings: ServerSettings) -> Any:
             # kfp asks when it is made, five times, to find the namespace, which is given here.
             return kfp_server_api.V2beta1GetHealthzResponse(multi_user=False)
 
-    token = None
+    credentials = None
     if settings.token_file:
         try:
-            token = settings.token_file.read_text().strip()
+            settings.token_file.read_text()
         except OSError as error:
             raise ConfigError(f"cannot read the token in {str(settings.token_file)!r} ({error.strerror})") from error
+        # Reads it again for each request: a cluster renews it about every hour.
+        credentials = ServiceAccountTokenVolumeCredentials(str(settings.token_file))
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
         warnings.simplefilter("ignore")
-        client = Client(host=settings.host, existing_token=token)
+        client = Client(host=settings.host, credentials=credentials)
     _limit(client._run_api.api_client.rest_client, settings)
     return client
 

@@ -151,7 +151,7 @@ def _ask(client: Any, settings: ServerSettings, run_id: str, tell: Callable[[str
                 return client.get_run(run_id)
         except ServerError as error:
             failures += 1
-            if not error.passing or failures >= _PATIENCE:
+            if not error.passing or failures > _PATIENCE:
                 raise
             tell(f"{_now()} the server does not answer; asking again")
             time.sleep(interval)

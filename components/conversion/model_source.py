@@ -62,7 +62,7 @@ def _loaded(directory: Path) -> Any:
 
 
 def _holds_keras_model(uri: Path, built: bool) -> bool:
-    quantization_aware = layout.keras_file(uri).with_name("steps.json").is_file()
+    quantization_aware = layout.steps_json(uri).is_file()
     return (
         layout.keras_file(uri).is_file()
         or (layout.serving_dir(uri) / "keras_metadata.pb").is_file()

@@ -51,7 +51,7 @@ def _evaluate(request: Request, progress: Progress, name: str) -> dict[str, Any]
         config,
         progress,
         label_key=stage.label_key,
-        on_beam=beam.job(stage) if config.quality_metrics else None,
+        on_beam=beam.job(stage, progress) if config.quality_metrics else None,
         own=own_metrics(metric_fns(stage.fn_args)) if metric_fns else None,
         name=name,
     )

@@ -15,6 +15,7 @@ PROCESSES_RUNNER = "apache_beam.runners.portability.fn_api_runner.fn_runner.FnAp
 DASK_RUNNER = "apache_beam.runners.dask.dask_runner.DaskRunner"
 # By the names that Beam gives them, in lower case and without "runner" at the end.
 _ONE_PROCESS = {"bundlebaseddirect", "prism"}
+_ELSEWHERE = {"dataflow", "flink", "portable", "spark"}
 _ONE_PROCESS_BY_DEFAULT = {"", "direct", "switchingdirect", "fnapi"}
 # The arguments by which engines are told how many workers there are, and the names of our own.
 _WORKERS = ("--direct_num_workers", "--parallelism", "--max_num_workers", "--num_workers")
@@ -60,6 +61,11 @@ class Engine:
             alone = self.settings.get("--direct_running_mode", "in_memory") == "in_memory"
             return not alone and self.settings.get("--direct_num_workers", "1") != "1"
         return self.runner not in _ONE_PROCESS
+
+    @property
+    def workers_elsewhere(self) -> bool:
+        """Whether the workers may be on other machines, which see none of this one's files."""
+        return self.runner in _ELSEWHERE or (self.runner == "dask" and bool(self.settings.keys() & _DASK_CLUSTER))
 
     @property
     def beam_arguments(self) -> list[str]:
@@ -136,7 +142,7 @@ class Engine:
         told = next((self.settings[name] for name in _WORKERS if self.settings.get(name, "").isdigit()), None)
         if told is not None:
             return int(told) or os.cpu_count() or 1
-        local_cluster = self.runner == "dask" and not self.settings.keys() & _DASK_CLUSTER
+        local_cluster = self.runner == "dask" and not self.workers_elsewhere
         return os.cpu_count() or 1 if local_cluster else 1
 
     def _positive(self, name: str, default: float) -> float:

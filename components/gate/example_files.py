@@ -112,7 +112,8 @@ class ShardReader:
         try:
             for count, features in parsed.prefetch(4):
                 arrays = {name: _dense(name, features[name], name in sparse) for name in self.inputs}
-                arrays |= {name: _single(name, features[name], int(count)) for name in self.slice_features}
+                aside = [name for name in self.slice_features if name not in self.inputs]
+                arrays |= {name: _single(name, features[name], int(count)) for name in aside}
                 yield int(count), arrays, _dense(self.label_key, features[self.label_key], self.label_key in sparse)
         except tf.errors.OpError as error:
             raise DataError(f"{file} cannot be read by its schema: {error.message[:500]}") from error
@@ -173,6 +174,11 @@ def _dense(name: str, value: Any, sparse: bool) -> np.ndarray:
         raise DataError(f"the feature {name!r} is ragged, and a .tflite takes rows of one length; pad it in Transform")
     shape = tuple(value.dense_shape.numpy())
     indices, values = value.indices.numpy(), value.values.numpy()
+    if not sparse and not len(values):
+        raise DataError(
+            f"the feature {name!r} has no value in any of {shape[0]} examples; give it one in Transform, or leave such "
+            "examples out"
+        )
     if not sparse and len(values) != math.prod(shape):
         raise DataError(
             f"the feature {name!r} has up to {shape[-1]} values, but not as many in every example; fill it up to a "

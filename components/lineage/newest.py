@@ -82,6 +82,11 @@ def _gate(store: Store, gate: str | None, pipeline: str | None) -> Names:
     )
     if fitting:
         raise ConfigError(f"several fit {wanted}: name NODE and, with --pipeline, the pipeline: {_list(fitting)}")
+    if not nodes and store.reads.client.get_contexts_by_type("system.PipelineRun"):
+        raise ConfigError(
+            "the store is Kubeflow's, which does not record verdicts in this way; ask by 'tfx-edge kubeflow submit' or "
+            "'tfx-edge kubeflow follow RUN'"
+        )
     raise ConfigError(f"the store has no {wanted}; its nodes are {_list(nodes) or 'none'}")
 
 

@@ -30,6 +30,16 @@ def lite_file(model_uri: str | Path) -> Path:
     return serving_dir(model_uri) / "tflite"
 
 
+def edge_json(model_uri: str | Path) -> Path:
+    """What describes the model of a lite stage."""
+    return serving_dir(model_uri) / "edge.json"
+
+
+def steps_json(model_uri: str | Path) -> Path:
+    """The steps that made the model of a trainable stage."""
+    return keras_file(model_uri).with_name("steps.json")
+
+
 def require_lite_file(model_uri: str | Path) -> Path:
     """The TFLite flatbuffer, which must exist.
 
@@ -54,15 +64,15 @@ def model_bytes(model_uri: str | Path) -> int:
 
 def write_steps(model_uri: str | Path, steps: list[dict[str, Any]]) -> None:
     """Keeps the steps that made a trainable model (oldest first) beside it."""
-    path = keras_file(model_uri).with_name("steps.json")
+    path = steps_json(model_uri)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(steps, indent=2, sort_keys=True))
 
 
 def read_steps(model_uri: str | Path) -> list[dict[str, Any]]:
     """The steps that made a model, oldest first; empty for a model that comes straight from a Trainer."""
-    edge_json = serving_dir(model_uri) / "edge.json"
-    if edge_json.is_file():
-        return list(json.loads(edge_json.read_text())["steps"])
-    path = keras_file(model_uri).with_name("steps.json")
+    path = edge_json(model_uri)
+    if path.is_file():
+        return list(json.loads(path.read_text())["steps"])
+    path = steps_json(model_uri)
     return list(json.loads(path.read_text())) if path.is_file() else []

@@ -65,7 +65,7 @@ def load_trainable(
         return model
     if (layout.serving_dir(model_uri) / "keras_metadata.pb").is_file():
         return _from_saved_model(layout.serving_dir(model_uri))
-    if (path.with_name("steps.json")).is_file():
+    if layout.steps_json(model_uri).is_file():
         raise ModelError(
             f"{model_uri} went through quantization-aware training and can only be converted: put this step before it"
         )

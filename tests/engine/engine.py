@@ -37,8 +37,9 @@ class Run:
         (found,) = self.root.glob(f"*/{task}/{name}")
         return found
 
-    def ran(self, task: str) -> bool:
-        return any(self.root.glob(f"*/{task}"))
+    def wrote(self, task: str) -> list[Path]:
+        """The files of a task."""
+        return [path for path in self.root.glob(f"*/{task}/**/*") if path.is_file()]
 
 
 @dataclass(frozen=True)

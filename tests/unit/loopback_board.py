@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -103,7 +104,8 @@ class Board:
         """Kills all processes that serve connections; newer ones of sshd have two for each."""
         for pid in below(self._sshd.pid):
             if command_line(pid).startswith("sshd"):
-                os.kill(pid, signal.SIGKILL)
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
         """Stops listening; connections that are left end with it."""

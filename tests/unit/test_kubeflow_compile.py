@@ -17,7 +17,7 @@ import kfp.components
 import kubeflow_pipelines
 from google.protobuf import json_format
 from kfp.pipeline_spec import pipeline_spec_pb2
-from tfx.components import ImportExampleGen, InfraValidator
+from tfx.components import ImportExampleGen, InfraValidator, StatisticsGen
 from tfx.dsl.components.base import base_driver
 from tfx.dsl.components.common.importer import Importer
 from tfx.dsl.components.common.resolver import Resolver
@@ -28,11 +28,12 @@ from tfx.types import Channel, artifact
 from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
 
 import tfx_edge
-from tfx_edge import Distiller, LiteConverter, Merger
+from tfx_edge import Distiller, EdgeEvaluator, LiteConverter, Merger
 from tfx_edge.cli import main
 from tfx_edge.errors import ConfigError
 from tfx_edge.kubeflow import verdicts
 from tfx_edge.kubeflow.compiler import Compiled, compile_pipeline
+from tfx_edge.kubeflow.loading import load
 from tfx_edge.kubeflow.package import Package
 from tfx_edge.kubeflow.settings import CompileSettings
 from tfx_edge.pipelines.digits import pipeline
@@ -238,6 +239,38 @@ def _converter(kind: type[LiteConverter], node_id: str) -> LiteConverter:
     return kind(model=Channel(type=Model)).with_id(node_id)
 
 
+def _gate_on(*arguments: str) -> list[Any]:
+    model, examples = (
+        Importer(source_uri="gs://bucket/x", artifact_type=kind).with_id(f"given-{kind.TYPE_NAME}")
+        for kind in (Model, Examples)
+    )
+    gate = EdgeEvaluator(
+        model=model.outputs["result"],
+        examples=examples.outputs["result"],
+        config={"thresholds": {"size_bytes": {"max": 1}}},
+    )
+    return [model, examples, gate.with_beam_pipeline_args(list(arguments)).with_id("far")]
+
+
+def _statistics_on(*arguments: str) -> list[Any]:
+    examples = Importer(source_uri="gs://bucket/x", artifact_type=Examples).with_id("given")
+    statistics = StatisticsGen(examples=examples.outputs["result"]).with_beam_pipeline_args(list(arguments))
+    return [examples, statistics.with_id("statistics")]
+
+
+def test_workers_on_the_same_machine_compile() -> None:
+    made = compiled(extra=_gate_on("--direct_running_mode=multi_processing", "--direct_num_workers=2"))
+    assert "--direct_num_workers=2" in container(made, "far")["args"]
+
+
+def test_on_vertex_a_component_of_tfx_may_have_workers_elsewhere_and_a_gate_not() -> None:
+    vertex = {"target": "vertex", "pipeline_root": "gs://bucket/root"}
+    made = compiled(vertex, extra=_statistics_on("--runner=DataflowRunner"))
+    assert "--runner=DataflowRunner" in container(made, "statistics")["args"]
+    with pytest.raises(ConfigError, match=r"far: its Beam workers \(DataflowRunner\) would not see"):
+        compiled(vertex, extra=_gate_on("--runner=DataflowRunner"))
+
+
 IMPOSSIBLE: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "Resolver": (
         lambda: {"extra": [_resolver()]},
@@ -280,6 +313,18 @@ IMPOSSIBLE: dict[str, tuple[Callable[[], dict[str, Any]], list[str]]] = {
     "import from a folder": (
         lambda: {"extra": [Importer(source_uri="/models/1", artifact_type=Model).with_id("base")]},
         ["base: it would import '/models/1', which is not in an object store", "gs://"],
+    ),
+    "workers elsewhere": (
+        lambda: {"extra": _gate_on("--runner=FlinkRunner", "--flink_master=flink:8081")},
+        ["far: its Beam workers (FlinkRunner) would not see the folders", "--runner=DirectRunner"],
+    ),
+    "a cluster of Dask's": (
+        lambda: {"extra": _gate_on("--runner=DaskRunner", "--dask_client_address=tcp://dask:8786")},
+        ["far: its Beam workers (DaskRunner) would not see the folders"],
+    ),
+    "workers elsewhere of a component of TFX's": (
+        lambda: {"extra": _statistics_on("--runner=DataflowRunner")},
+        ["statistics: its Beam workers (DataflowRunner) would not see the folders"],
     ),
     "missing module": (
         lambda: {"trainer_module_file": "/none.py", "trainer_run_fn": None},
@@ -369,6 +414,33 @@ def test_a_pipeline_comes_from_a_file_with_arguments(tmp_path: Path, capsys: pyt
     assert spec["pipelineInfo"]["name"] == "12"
     assert json.loads(_constant(spec, "Trainer", "custom_config")) == {"epochs": 4}
     assert json.loads(_constant(spec, "Pusher", "push_destination"))["filesystem"]["base_directory"] == "gs://x/models"
+
+
+@pytest.mark.parametrize(
+    ("number", "text", "parameter", "value"),
+    [
+        (0, "1.10", "given: str | None", "1.10"),
+        (1, "null", "given: str | None", None),
+        (2, "3", "given: str | int", 3),
+        (3, "x", "given: int | str", "x"),
+        (4, '{"a": 1}', "given: str | dict[str, int]", {"a": 1}),
+        (5, '["a"]', "given: list[str]", ["a"]),
+        (6, "12", "given: Path | None", Path("12")),
+        (7, "12", "given", 12),
+        (8, "x", "given", "x"),
+    ],
+)
+def test_an_argument_becomes_what_its_parameter_takes(
+    tmp_path: Path, number: int, text: str, parameter: str, value: Any
+) -> None:
+    file = tmp_path / f"taking_{number}.py"
+    file.write_text(
+        "from pathlib import Path, PosixPath\nimport kubeflow_pipelines\n"
+        f"def create_pipeline({parameter}):\n"
+        f"    assert (type(given), given) == (type({value!r}), {value!r})\n"
+        "    return kubeflow_pipelines.create_pipeline()\n"
+    )
+    load(str(file), [("given", text)])
 
 
 def test_annotations_for_type_checkers_alone_are_no_hindrance(

@@ -63,7 +63,8 @@ def call(made: Compiled, task: str, given: dict[str, Any]) -> None:
 
 def test_quantizer_runs_as_its_container_would(wine: Compiled, store: Path, tmp_path: Path) -> None:
     model = f"{ROOT}/LiteConverter-float32/edge_model"
-    write_bundle(in_store(store, model), lite_models.float32(), [{"component": "LiteConverter"}], "minio://t", None)
+    merged = {"component": "Merger", "result": {"models": [{"uri": str(in_store(store, f"{ROOT}/Trainer/model"))}]}}
+    write_bundle(in_store(store, model), lite_models.float32(), [merged], "minio://t", None)
     folder = tmp_path / "launcher"
     task = "Quantizer-dynamic"
     given = kubeflow_tasks.executor_input(wine.spec, task, {"model": model}, ROOT, folder)
@@ -80,6 +81,7 @@ def test_quantizer_runs_as_its_container_would(wine: Compiled, store: Path, tmp_
     assert artifact["metadata"]["component"] == "Quantizer"
     described = json.loads((in_store(store, artifact["uri"]) / "Format-Serving" / "edge.json").read_text())
     assert described["parent_uri"] == model, "a uri, not where it was mounted"
+    assert described["steps"][0]["result"]["models"] == [{"uri": f"{ROOT}/Trainer/model"}]
     assert set(result(folder)["artifacts"]) == {"edge_model"}, "executor-logs are the launcher's"
 
 

@@ -19,6 +19,7 @@ pytest.importorskip("kfp", reason="the extra 'kubeflow' is not installed")
 import fake_kubeflow
 
 from tfx_edge.cli import main
+from tfx_edge.kubeflow.server import ServerSettings, connect
 
 pytestmark = pytest.mark.filterwarnings("ignore")
 BOUNDS = '{"thresholds": {"accuracy": {"min": 0.9}}}'
@@ -318,7 +319,9 @@ def test_fake_server_is_away_for_a_while_and_the_run_is_followed_on(
     out = capsys.readouterr().out
     assert out.count("the server does not answer; asking again") == 3
     assert "Gate: blessed" in out
-    server.faults = [(500, '{"message": "database is locked"}')] * 10
+    server.faults = [(500, "{}")] * 10
+    assert run(server, "follow", run_id, "--interval", "0.01") == 0
+    server.faults = [(500, '{"message": "database is locked"}')] * 11
     assert run(server, "follow", run_id, "--interval", "0.01") == 1
     assert "answered 500" in (error := capsys.readouterr().err)
     assert "database is locked" in error
@@ -404,6 +407,19 @@ def test_fake_server_sees_the_token(server: fake_kubeflow.Server, tmp_path: Path
     assert run(server, "schedules", "--token-file", token) == 0
     assert server.headers[-1]["authorization"] == "Bearer secret"
     assert run(server, "schedules", "--token-file", tmp_path / "none") == 1
+
+
+def test_fake_server_sees_the_token_that_is_there_now(
+    server: fake_kubeflow.Server, package: Path, tmp_path: Path
+) -> None:
+    """A cluster renews such a file while a run is followed."""
+    token = tmp_path / "token"
+    token.write_text("first")
+    client = connect(ServerSettings(host=server.host, token_file=token))
+    for word in ("first", "second"):
+        token.write_text(f"{word}\n")
+        client.list_recurring_runs()
+        assert server.headers[-1]["authorization"] == f"Bearer {word}"
 
 
 def test_fake_server_is_found_by_the_environment_and_told_the_namespace(

@@ -252,6 +252,27 @@ def test_lists_of_different_lengths_are_refused(tmp_path):
         list(reader.batches(file))
 
 
+@pytest.mark.parametrize("slices", [[], ["x"]])
+def test_a_batch_without_any_value_of_an_input_is_refused(slices, tmp_path):
+    """Also where the input tells slices apart, for which an example without it is a slice of its own."""
+    import tensorflow as tf
+    from google.protobuf import text_format
+    from tensorflow_metadata.proto.v0 import schema_pb2
+
+    file = str(tmp_path / "part")
+    with tf.io.TFRecordWriter(file) as writer:
+        for row in range(9):
+            writer.write(record({"label": row % 2, **({"x": row / 8} if row < 8 else {})}))
+    parsed = text_format.Parse(VARIED, schema_pb2.Schema()).SerializeToString()
+    read = ExampleFiles((file,), parsed, "label").reader([("x",)], slices, 4).batches(file)
+    assert [features["x"].tolist() for _, features, _ in (next(read), next(read))] == [
+        [[0.0], [0.125], [0.25], [0.375]],
+        [[0.5], [0.625], [0.75], [0.875]],
+    ]
+    with pytest.raises(DataError, match="'x' has no value in any of 1 examples; give it one in Transform"):
+        next(read)
+
+
 def test_a_schema_that_beam_cannot_read_is_told_with_the_remedy(shards):
     from tensorflow_metadata.proto.v0 import schema_pb2
 

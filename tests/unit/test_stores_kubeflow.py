@@ -12,7 +12,9 @@ from ml_metadata.proto import metadata_store_pb2 as pb
 from test_history import FIGURES
 from test_lineage import FINGERPRINT, SHA256
 
+from tfx_edge.errors import ConfigError
 from tfx_edge.lineage.history import read
+from tfx_edge.lineage.newest import newest_verdict
 from tfx_edge.lineage.trace import trace
 
 PUSHED_TO = "s3://bucket/pushed/17"
@@ -83,6 +85,12 @@ def test_a_model_leads_to_its_examples_its_verdict_and_its_push(run: Run) -> Non
     (examples,) = lineage.examples
     assert (examples.span, examples.version, examples.split_names) == (3, 1, ("train", "eval"))
     assert examples.input_fingerprint == FINGERPRINT
+
+
+def test_a_verdict_is_asked_for_at_the_server_and_not_at_its_store(run: Run) -> None:
+    run.judge()
+    with pytest.raises(ConfigError, match=r"the store is Kubeflow's, .* 'tfx-edge kubeflow follow RUN'"):
+        newest_verdict(place(run))
 
 
 def test_serving_as_a_baseline_is_no_verdict_but_being_its_own_baseline_is(run: Run) -> None:

@@ -18,6 +18,6 @@ def bring(source: Parameter[str], examples: OutputArtifact[Examples]) -> OutputD
 
 
 @component
-def tell(files: Parameter[int]) -> None:
+def tell(files: int) -> None:
     """Prints a value of another component."""
     print(f"{files} files were brought")

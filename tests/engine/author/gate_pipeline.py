@@ -22,7 +22,7 @@ def create_pipeline(root: str) -> Pipeline:
     ).with_id("candidate")
     graph = Importer(source_uri=RuntimeParameter("graph-uri", ptype=str), artifact_type=TransformGraph).with_id("graph")
     given = bring(source=f"{root}/examples").with_id("bring")
-    told = tell(files=given.outputs["files"].future()[0].value).with_id("tell")
+    told = tell(files=given.outputs["files"]).with_id("tell")
     gate = EdgeEvaluator(
         model=candidate.outputs["result"],
         examples=given.outputs["examples"],
