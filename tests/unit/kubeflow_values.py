@@ -1,9 +1,10 @@
-"""Function components that pass values on, which TFX needs without postponed annotations."""
+"""Components that tell what they were given; TFX needs functions without postponed annotations."""
 
 from pathlib import Path
 
 from tfx.dsl.component.experimental.annotations import InputArtifact, OutputArtifact, OutputDict, Parameter
 from tfx.dsl.component.experimental.decorators import component
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types.standard_artifacts import Examples, Model
 
 
@@ -18,3 +19,10 @@ def Repeat(lines: int, times: Parameter[int], copy: OutputArtifact[Model]) -> No
     """Takes one value as an artifact and one as a parameter."""
     Path(copy.uri).write_text("line\n" * lines * times)
     copy.set_string_custom_property("where", copy.uri)
+
+
+class Teller(BaseBeamExecutor):
+    """Tells under which name it knows its input."""
+
+    def Do(self, input_dict, output_dict, exec_properties):
+        output_dict["model"][0].set_string_custom_property("told", f"it is {input_dict['examples'][0].uri}")

@@ -121,6 +121,25 @@ def test_values_pass_from_component_to_component(wine: Compiled, store: Path, tm
     assert copy["metadata"]["where"] == copy["uri"]
 
 
+@pytest.mark.parametrize("runner", ["DirectRunner", "DataflowRunner"])
+def test_beam_workers_elsewhere_are_told_uris_and_not_mounts(runner: str, store: Path, tmp_path: Path) -> None:
+    def artifact(uri: str, kind: str) -> dict[str, Any]:
+        return {"artifacts": [{"uri": uri, "type": {"instanceSchema": f"title: tfx.{kind}\ntype: object\n"}}]}
+
+    uri = f"{ROOT}/examples"
+    given = {
+        "inputs": {"artifacts": {"examples": artifact(uri, "Examples")}},
+        "outputs": {
+            "artifacts": {"model": artifact(str(tmp_path / "model"), "Model")},
+            "outputFile": str(tmp_path / "output_metadata.json"),
+        },
+    }
+    words = ["--executor_class_path=kubeflow_values.Teller", "--json_serialized_invocation_args", json.dumps(given)]
+    entrypoint.main([*words, f"--runner={runner}"])
+    (model,) = result(tmp_path)["artifacts"]["model"]["artifacts"]
+    assert model["metadata"]["told"] == f"it is {uri if runner == 'DataflowRunner' else in_store(store, uri)}"
+
+
 def test_an_executor_that_fails_leaves_no_result(wine: Compiled, store: Path, tmp_path: Path) -> None:
     given = kubeflow_tasks.executor_input(wine.spec, "Count", {"examples": f"{ROOT}/none"}, ROOT, tmp_path / "launcher")
     with pytest.raises(FileNotFoundError):
