@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         pipeline_spec_pb2.ComponentInputsSpec(),
         ignore_unknown_fields=True,
     )
-    # Workers on other machines see no mounts. TFX's own components take uris, too, and the compiler refuses others.
+    # Workers on other machines see no mounts; where components take no uris, the compiler refuses such workers.
     mounted = not Engine.parse(beam_arguments).workers_elsewhere
     task = _read_task(arguments.json_serialized_invocation_args, spec, mounted)
     names: dict[int, str] = {}

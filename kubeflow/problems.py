@@ -123,8 +123,8 @@ def _executors(node: Any, settings: CompileSettings) -> Iterator[str]:
 def _engines(node: Any, settings: CompileSettings) -> Iterator[str]:
     arguments = getattr(getattr(node, "executor_spec", None), "beam_pipeline_args", None) or ()
     engine = Engine.parse([argument for argument in arguments if isinstance(argument, str)])
-    # On Vertex AI TFX's own components take gs:// as it is, and so do their workers.
-    takes_mounts = settings.target == "kfp" or not type(node).__module__.startswith("tfx.")
+    # On Vertex AI others take gs:// as it is, and so do their workers.
+    takes_mounts = settings.target == "kfp" or type(node).__module__.startswith("tfx_edge.")
     if engine.workers_elsewhere and takes_mounts:
         yield (
             f"its Beam workers ({engine.settings['--runner']}) would not see the folders that Kubeflow mounts into its "

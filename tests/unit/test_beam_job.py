@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tfx_edge.edge_evaluator.beam import has_workers
+from tfx_edge.edge_evaluator.beam import has_workers, job
 from tfx_edge.errors import ConfigError, DataError
 from tfx_edge.gate.beam_engine import ONE_PROCESS_RUNNER, PROCESSES_RUNNER, Engine
 from tfx_edge.gate.beam_job import last_exception
@@ -51,6 +52,17 @@ TWO = ["--direct_running_mode=multi_processing", "--direct_num_workers=2"]
 )
 def test_beam_is_used_where_it_has_workers(arguments: list[str], expected: bool) -> None:
     assert has_workers(arguments) is expected
+
+
+@pytest.mark.parametrize(
+    ("hooks", "label_key", "why"),
+    [({"input_fn": print}, "label", "the module's input_fn reads them"), ({}, None, "there is no label_key")],
+)
+def test_workers_that_are_not_used_are_told_of(hooks: dict[str, Any], label_key: str | None, why: str) -> None:
+    request = SimpleNamespace(properties={"beam_pipeline_args": TWO})
+    lines: list[str] = []
+    assert job(SimpleNamespace(request=request, user_code=hooks, label_key=label_key), lines.append) is None
+    assert lines == [f"Beam's workers do not score the examples, for {why}; this process does"]
 
 
 @pytest.mark.parametrize(
