@@ -124,5 +124,6 @@ def _convert(name: str, text: str, hint: Any) -> Any:
         raise ConfigError(
             f"--arg {name}: {text!r} is no JSON ({error}), which a parameter of type {hint} is read as"
         ) from None
-    others = tuple(member for member in members if isinstance(member, type) and member is not word)
+    kinds = [member for member in members if isinstance(member, type) and member not in (word, Any)]
+    others = (*kinds, *([int] if float in kinds else []))
     return word(text) if word and not isinstance(value, others) else value

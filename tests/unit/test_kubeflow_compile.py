@@ -428,6 +428,8 @@ def test_a_pipeline_comes_from_a_file_with_arguments(tmp_path: Path, capsys: pyt
         (6, "12", "given: Path | None", Path("12")),
         (7, "12", "given", 12),
         (8, "x", "given", "x"),
+        (9, "3", "given: str | float", 3),
+        (10, "3", "given: str | Any", "3"),
     ],
 )
 def test_an_argument_becomes_what_its_parameter_takes(
@@ -435,7 +437,7 @@ def test_an_argument_becomes_what_its_parameter_takes(
 ) -> None:
     file = tmp_path / f"taking_{number}.py"
     file.write_text(
-        "from pathlib import Path, PosixPath\nimport kubeflow_pipelines\n"
+        "from pathlib import Path, PosixPath\nfrom typing import Any\nimport kubeflow_pipelines\n"
         f"def create_pipeline({parameter}):\n"
         f"    assert (type(given), given) == (type({value!r}), {value!r})\n"
         "    return kubeflow_pipelines.create_pipeline()\n"
