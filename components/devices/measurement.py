@@ -42,19 +42,25 @@ class ProcessRun:
         """
         try:
             run = cls(
-                samples_ns=tuple(int(sample) for sample in data["samples_ns"]),
-                first_invoke_ns=int(data["first_invoke_ns"]),
-                load_ns=int(data["load_ns"]),
-                peak_memory_bytes=int(data["peak_memory_bytes"]),
-                import_memory_bytes=int(data["import_memory_bytes"]),
-                cores=tuple(int(core) for core in data["cores"]),
+                samples_ns=tuple(map(_whole, data["samples_ns"])),
+                first_invoke_ns=_whole(data["first_invoke_ns"]),
+                load_ns=_whole(data["load_ns"]),
+                peak_memory_bytes=_whole(data["peak_memory_bytes"]),
+                import_memory_bytes=_whole(data["import_memory_bytes"]),
+                cores=tuple(map(_whole, data["cores"])),
             )
-        except (KeyError, OverflowError, TypeError, ValueError) as error:
+        except (KeyError, TypeError) as error:
             raise DeviceError(f"the device answered nonsense: {error!r} in {str(data)[:200]}") from None
         impossible = not 0 <= run.import_memory_bytes <= run.peak_memory_bytes or run.peak_memory_bytes == 0
         if not run.samples_ns or min(run.samples_ns) <= 0 or impossible:
             raise DeviceError(f"the device answered nonsense: figures that are missing or impossible in {run}"[:300])
         return run
+
+
+def _whole(value: Any) -> int:
+    if type(value) is not int:
+        raise TypeError(f"{value!r} is no whole number")
+    return value
 
 
 @dataclass(frozen=True)

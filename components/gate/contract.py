@@ -110,6 +110,20 @@ def check_contract(
     return [*_description(model, described), *claims.check_claims(model, steps), *_rules(model, contract, steps)]
 
 
+def check_baseline(model: LiteModel, described: Mapping[str, Any] | None) -> list[ContractCheck]:
+    """Checks that a baseline is the file that is recorded, if anything is; a changed one would loosen bounds."""
+    recorded = (described or {}).get("sha256")
+    if recorded is None:
+        return []
+    reason = (
+        f"the baseline is the file that its edge.json describes (sha256 {model.sha256[:12]}…)"
+        if recorded == model.sha256
+        else f"the baseline's edge.json describes a file of sha256 {str(recorded)[:12]}…, but this one has "
+        f"{model.sha256[:12]}…: it was changed after it was made; take the one that was made"
+    )
+    return [ContractCheck("baseline_sha256", recorded == model.sha256, reason, model.sha256)]
+
+
 def _description(model: LiteModel, described: Mapping[str, Any] | None) -> Iterator[ContractCheck]:
     if described is None:
         reason = (

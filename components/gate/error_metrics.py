@@ -20,7 +20,9 @@ def _errors(outputs: Outputs) -> np.ndarray:
     values, labels = finite(outputs.values), outputs.labels
     if labels.dtype.kind not in "iufb":
         raise DataError(f"labels are of type {labels.dtype}, but numbers are needed")
-    if len(labels) != len(values) or labels.size != values.size:
+    shapes = [tuple(size for size in array.shape[1:] if size != 1) for array in (labels, values)]
+    flat = min(map(len, shapes)) < 2
+    if len(labels) != len(values) or labels.size != values.size or (shapes[0] != shapes[1] and not flat):
         raise DataError(f"labels have the shape {labels.shape}, but the output {values.shape}; they must be alike")
     if not np.isfinite(labels).all():
         raise DataError(f"{int(np.sum(~np.isfinite(labels)))} of {labels.size} labels are NaN or infinite")

@@ -70,4 +70,4 @@ class Estimate:
 
 def _keeps_to(value: float, limit: float, at_least: bool) -> bool:
     keeps = value >= limit if at_least else value <= limit
-    return keeps or math.isclose(value, limit, rel_tol=1e-9, abs_tol=1e-12)
+    return keeps or math.isclose(value, limit, rel_tol=1e-9, abs_tol=0.0 if limit else 1e-12)

@@ -95,6 +95,8 @@ def evaluate(
     case = Case(models, examples, settings, metrics, quality, problem)
     judged = {target: judge(case, target, progress) for target in settings.targets}
     verdicts = {target: part.verdict for target, part in judged.items()}
+    if models.changed:
+        return unevaluated(f"{models.changed} was changed while it was measured: leave it alone, and run again", name)
     described = models.candidate.to_dict()
     if any(part.timing for part in judged.values()):
         operators = profile.profile(models.paths[0])

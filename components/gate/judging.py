@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +15,7 @@ from tfx_edge.devices.target import Target
 from tfx_edge.errors import EdgeError, ModelError
 from tfx_edge.gate import timing
 from tfx_edge.gate.comparison import Comparison
-from tfx_edge.gate.contract import Contract, check_contract, read_description
+from tfx_edge.gate.contract import Contract, check_baseline, check_contract, read_description
 from tfx_edge.gate.estimate import Estimate
 from tfx_edge.gate.metrics import Metric
 from tfx_edge.gate.parity import output_difference
@@ -28,6 +29,7 @@ from tfx_edge.models import layout
 from tfx_edge.models.features import inputs_of
 
 Progress = Callable[[str], None]
+_TIMED = ("latency", "memory")
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,18 @@ class Models:
     def paths(self) -> tuple[Path, Path | None]:
         """Where the candidate and the baseline lie."""
         return Path(self.candidate.path), Path(self.baseline.path) if self.baseline else None
+
+    @property
+    def changed(self) -> str:
+        """The file that is no longer the one that was inspected, or empty."""
+        for model in filter(None, (self.candidate, self.baseline)):
+            try:
+                content = Path(model.path).read_bytes()
+            except OSError:
+                content = b""
+            if hashlib.sha256(content).hexdigest() != model.sha256:
+                return model.path
+        return ""
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -128,7 +142,10 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     with contextlib.ExitStack() as stack:
         try:
             target = stack.enter_context(config.connect())
-            if "latency" in target.OFFERS:
+            free = _free_dimension(models)
+            if "latency" in target.OFFERS and free:
+                unknown = {metric: free for metric, each in case.metrics.items() if each.source in _TIMED}
+            elif "latency" in target.OFFERS:
                 measured = timing.measure(
                     target,
                     *models.paths,
@@ -167,9 +184,22 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     )
 
 
+def _free_dimension(models: Models) -> str:
+    """Why neither model can be timed, if so: an input has a dimension of any length, beside that of the batch."""
+    for role, model in (("candidate", models.candidate), ("baseline", models.baseline)):
+        for tensor in model.inputs if model else ():
+            if -1 in tensor.shape_signature[1:]:
+                shape = " x ".join("?" if size < 0 else str(size) for size in tensor.shape_signature)
+                return (
+                    f"the input {tensor.name!r} of the {role} has the shape {shape}, and time and memory depend on "
+                    "the length that is free: give the input a fixed shape before it is converted"
+                )
+    return ""
+
+
 def _timed_limits(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> Iterable[Limit]:
     for metric, bound in thresholds.bounds.items():
-        if metrics[metric].source in ("latency", "memory"):
+        if metrics[metric].source in _TIMED:
             yield from (Limit(metric, kind, limit) for kind, limit in bound.limits.items())
 
 
@@ -274,4 +304,6 @@ def _failing(bounds: Mapping[str, Bound], reason: str) -> list[Check]:
 
 def _contract_checks(models: Models, contract: Contract) -> list[Check]:
     found = check_contract(models.candidate, contract, models.steps, models.description)
+    if models.baseline:
+        found += check_baseline(models.baseline, read_description(models.baseline.path))
     return [Check(each.rule, "contract", "pass" if each.passed else "fail", each.reason) for each in found]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -205,6 +206,14 @@ def _compare(
             count_classes(columns[CANDIDATE], least=1)
         except DataError as error:
             return Comparison(problem=f"{metric.name} cannot be estimated: {error}")
+    classes = {role: model.classes for role, model in plan.models.items()}
+    if "class" in columns[CANDIDATE] and len(set(classes.values())) > 1:
+        problem = (
+            f"the candidate tells {classes[CANDIDATE]} classes apart and the baseline {classes[BASELINE]}, so a label "
+            "means the same for one of them at most; give a baseline with the same classes"
+        )
+        alone = compare(metric, columns[CANDIDATE], None, confidence, seed)
+        return dataclasses.replace(alone, problem=alone.problem or problem)
     return compare(metric, columns[CANDIDATE], columns.get(BASELINE), confidence, seed)
 
 
@@ -225,5 +234,12 @@ def _scored(role: str, model: LiteModel, options: QualityOptions) -> ScoredModel
     except EdgeError as error:
         raise ConfigError(f"the {role}: {error}") from error
     told = {"probabilities": True, "logits": False}
-    known = gives_probabilities(content, output) if options.scores == "auto" else told[options.scores]
-    return ScoredModel(content, output, known)
+    computed = gives_probabilities(content, output)
+    if options.scores == "logits" and computed:
+        raise ConfigError(
+            f"scores is 'logits', but the {role}'s output {output!r} comes out of a softmax or a sigmoid, so it holds "
+            "probabilities; leave scores out, and each model's file tells"
+        )
+    known = computed if options.scores == "auto" else told[options.scores]
+    (shape,) = (tensor.shape for tensor in model.outputs if tensor.name == output)
+    return ScoredModel(content, output, known, max(2, shape[-1] if shape else 1))

@@ -47,6 +47,7 @@ _CONTRACT = {
     "ops": "change the layers that become operators which the target lacks",
     "edge_json": "make the model with LiteConverter or Quantizer, and keep edge.json beside it",
     "sha256": "run the last step again: the file was changed after it was made",
+    "baseline_sha256": "give the baseline as it was made: its file was changed afterwards",
     "claimed_pruning": "let a 'qat_int8' Quantizer after Pruner preserve 'sparsity', or leave Pruner out",
     "sparsity_min": "raise Pruner's final_sparsity; zeros save bytes only after gzip, and no time",
 }

@@ -25,11 +25,13 @@ class ScoredModel:
       content: the .tflite file.
       output: the name of its output.
       probabilities: whether that output holds probabilities (else logits); None where that is not known.
+      classes: how many it would tell apart: as many as it has numbers, and two by one number.
     """
 
     content: bytes
     output: str
     probabilities: bool | None
+    classes: int
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,11 @@ class Bound(Config):
         return {kind: limit for kind in type(self).model_fields if (limit := getattr(self, kind)) is not None}
 
 
+# By which way is better: the bound that a model keeps by being worse, and those that it does not.
+_DIRECTIONS: dict[str | None, tuple[str, str]] = {
+    "higher": ("max", "min or max_drop"),
+    "lower": ("min", "max or max_ratio"),
+}
 _KINDS = "a bound takes min, max, max_drop and max_ratio"
 
 
@@ -102,6 +107,9 @@ def _problems(name: str, bound: Bound, metrics: Mapping[str, Metric]) -> Iterato
             problem = _problem(metric, kind, limit)
             if problem:
                 yield (kind,), limit, problem
+        against, along = _DIRECTIONS.get(metric.better, ("", ""))
+        if set(bound.limits) == {against}:
+            yield (against,), bound.limits[against], f"a worse {name} keeps it, too; give {along} as well"
         if bound.min is not None and bound.max is not None and bound.min > bound.max:
             yield ("min",), bound.min, f"is above max {bound.max:g}, so no model could pass; swap or widen them"
 

@@ -186,7 +186,7 @@ class TestTexts:
 
 def test_every_column_must_have_all_examples() -> None:
     lost = {("candidate", "own", "labels"): np.zeros(3), ("candidate", "own", "outputs"): np.zeros(4)}
-    plan = Plan({"candidate": ScoredModel(b"", "", None)}, [], [], None, 1)
+    plan = Plan({"candidate": ScoredModel(b"", "", None, 2)}, [], [], None, 1)
     with pytest.raises(DataError, match="4 examples were read, but 3 were kept for own of candidate"):
         Scores(4, lost).check(plan)
 
