@@ -146,6 +146,33 @@ def any_batch() -> bytes:
 
 
 @functools.cache
+def free_length() -> bytes:
+    """A softmax of what sequences of any length sum up to."""
+    return _of_tensor((1, None, 4), "sequence", lambda x: _softmax_of_sum(x, 1))
+
+
+@functools.cache
+def four_classes() -> bytes:
+    """A softmax of four sums of an image, where the other image models tell ten classes apart."""
+    return _of_tensor(IMAGE_SHAPE, "image", lambda x: _softmax_of_sum(x[:, :, :4, 0], 1))
+
+
+def _softmax_of_sum(x: Any, axis: int) -> Any:
+    import tensorflow as tf
+
+    return tf.nn.softmax(tf.reduce_sum(x, axis))
+
+
+def _of_tensor(shape: tuple[int | None, ...], name: str, function: Callable[[Any], Any]) -> bytes:
+    import tensorflow as tf
+
+    module = tf.Module()
+    signature = [tf.TensorSpec(shape, tf.float32, name=name)]
+    module.serve = tf.function(lambda x: {"scores": function(x)}, autograph=False, input_signature=signature)
+    return _from_saved_model(module, {"serving_default": module.serve})
+
+
+@functools.cache
 def sparse_kernel() -> np.ndarray:
     """The kernel (inputs x outputs, 64 x 64) of ``sparse``: about three of four 4x1 blocks are zero."""
     blocks = np.random.default_rng(7).random((16, 64)) < 0.25

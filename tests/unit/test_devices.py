@@ -384,7 +384,18 @@ class TestFailures:
 
 
 @pytest.mark.parametrize(
-    "change", [{"samples_ns": []}, {"samples_ns": [0]}, {"load_ns": "soon"}, {"peak_memory_bytes": 0}]
+    "change",
+    [
+        {"samples_ns": []},
+        {"samples_ns": [0]},
+        {"load_ns": "soon"},
+        {"peak_memory_bytes": 0},
+        {"samples_ns": "12345"},
+        {"samples_ns": [True]},
+        {"samples_ns": [1.9]},
+        {"samples_ns": 5},
+        {"load_ns": "7"},
+    ],
 )
 def test_a_run_that_no_process_can_have_had_is_refused(change):
     assert ProcessRun.from_dict(GOOD_RUN).samples_ns == (5,)

@@ -308,6 +308,58 @@ def test_a_file_that_was_changed_after_it_was_made_is_not_blessed(tmp_path: Path
     assert "it was changed after it was made" in report["verdict"]["reason"]
 
 
+def test_a_baseline_that_was_changed_is_no_measure(tmp_path: Path, batches: list[Batch]) -> None:
+    candidate = artifact(tmp_path / "int8", lite_models.int8())
+    baseline = artifact(tmp_path / "float", lite_models.float32(), sha256="0" * 64)
+    given = settings(thresholds={"accuracy": {"min": 0.1, "max_drop": 0.9}})
+    verdict = judged(candidate, baseline, lambda: iter(batches), given)["verdict"]
+    assert not verdict["blessed"]
+    assert "the baseline's edge.json describes a file of sha256 000000000000…" in verdict["reason"]
+
+
+def test_a_file_that_changes_while_it_is_measured_is_not_blessed(tmp_path: Path, batches: list[Batch]) -> None:
+    candidate = artifact(tmp_path, lite_models.float32())
+
+    def swap() -> Iterator[Batch]:
+        yield from batches
+        (candidate / "Format-Serving" / "tflite").write_bytes(lite_models.int8())
+
+    verdict = judged(candidate, None, swap, settings(thresholds={"accuracy": {"min": 0.1}}))["verdict"]
+    assert not verdict["blessed"]
+    assert "was changed while it was measured" in verdict["reason"]
+
+
+def test_time_is_not_known_where_a_length_is_free(tmp_path: Path) -> None:
+    """The interpreter would take it for 1."""
+    candidate = artifact(tmp_path, lite_models.free_length())
+    assert judged(candidate, None, None, settings())["verdict"]["blessed"]
+    for metric in ("latency_p50_ms", "peak_memory_bytes"):
+        report = judged(candidate, None, None, settings(thresholds={metric: {"max": 1e12}}))
+        assert report["targets"]["local"]["latency"] is None
+        assert not report["verdict"]["blessed"]
+        assert f"no figure for {metric}: the input 'sequence'" in report["verdict"]["reason"]
+        assert "the shape 1 x ? x 4" in report["verdict"]["reason"]
+
+
+def test_a_baseline_of_other_classes_is_no_measure(tmp_path: Path, batches: list[Batch]) -> None:
+    few = [({"image": features["image"][labels < 4]}, labels[labels < 4]) for features, labels in batches]
+    candidate = artifact(tmp_path / "float", lite_models.float32())
+    baseline = artifact(tmp_path / "four", lite_models.four_classes())
+    alone = settings(thresholds={"accuracy": {"min": 0.5}})
+    assert judged(candidate, baseline, lambda: iter(few), alone)["verdict"]["blessed"]
+    given = settings(thresholds={"accuracy": {"max_drop": 0.5}})
+    verdict = judged(candidate, baseline, lambda: iter(few), given)["verdict"]
+    assert not verdict["blessed"]
+    assert "the candidate tells 10 classes apart and the baseline 4" in verdict["reason"]
+
+
+def test_probabilities_are_not_taken_for_logits(tmp_path: Path, batches: list[Batch]) -> None:
+    given = settings(thresholds={"log_loss": {"max": 100.0}}, scores="logits")
+    verdict = judged(artifact(tmp_path, lite_models.float32()), None, lambda: iter(batches), given)["verdict"]
+    assert not verdict["blessed"]
+    assert "the candidate's output 'probability' comes out of a softmax" in verdict["reason"]
+
+
 def test_each_slice_is_bounded_and_named(tmp_path: Path, batches: list[Batch]) -> None:
     (features, labels) = batches[0]
     parts = (np.arange(len(labels)) % 2).astype(np.int64)

@@ -76,6 +76,8 @@ class TestThresholds:
             ({"accuracy": {"min": 0}}, "accuracy.min: would bless every model"),
             ({"accuracy": {"max_drop": 1}}, "accuracy.max_drop: would bless every model"),
             ({"size_bytes": {"min": 0, "max": 9}}, "size_bytes.min: would bless every model"),
+            ({"accuracy": {"max": 0.9}}, "accuracy.max: a worse accuracy keeps it, too; give min or max_drop as well"),
+            ({"size_bytes": {"min": 1}}, "size_bytes.min: a worse size_bytes keeps it, too; give max or max_ratio"),
         ],
     )
     def test_what_cannot_work_fails_when_the_pipeline_is_built(self, bounds, message):
@@ -345,3 +347,9 @@ class TestUncertainFigures:
         nan = Estimate(math.nan, math.nan, math.nan)
         assert nan.outcome(1.0) == nan.outcome(1.0, at_least=True) == "fail"
         assert json.loads(json.dumps(nan.to_dict(), allow_nan=False))["value"] is None
+
+
+def test_a_limit_on_small_numbers_holds():
+    """Figures in SI units may be far below 1."""
+    assert Estimate(9e-13, 8.9e-13, 9.1e-13, 100, "examples").outcome(1e-13) == "fail"
+    assert Estimate.exact(1e-17).outcome(0.0) == "pass"

@@ -105,6 +105,13 @@ class TestFigures:
         assert figure("rmse", answered) == pytest.approx(math.sqrt(sklearn.mean_squared_error(labels, found)))
         assert figure("r2", answered) == pytest.approx(sklearn.r2_score(labels, found))
 
+    def test_numbers_are_compared_in_one_layout(self):
+        labels = np.random.default_rng(0).random((50, 4, 2))
+        assert figure("mean_absolute_error", outputs(labels, labels[..., None])) == 0
+        assert figure("mean_absolute_error", outputs(labels.reshape(50, 8), labels)) == 0
+        with pytest.raises(DataError, match=r"labels have the shape \(50, 4, 2\), but the output \(50, 2, 4\)"):
+            figure("mean_absolute_error", outputs(labels, labels.reshape(50, 2, 4)))
+
     def test_a_reconstruction_is_scored_by_its_error(self):
         rng = np.random.default_rng(0)
         inputs, labels = rng.random((200, 6, 3)), np.arange(200) % 4 == 0
