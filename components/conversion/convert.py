@@ -141,8 +141,9 @@ def convert_source(
                 "without their zeros, so leave it out"
             )
         if written.quantization_aware:
-            setup = quantization.while_training(recipe)
-            return work.finished(work.converted("model.tflite", setup), given, "quantization_aware")
+            path = work.converted("model.tflite", quantization.while_training(recipe))
+            quantization.check_edges(path, recipe)
+            return work.finished(path, given, "quantization_aware")
         if recipe and recipe.preset == "qat_int8":
             raise ModelError(
                 "recipe 'qat_int8' needs a model that was trained quantization-aware: put a Quantizer with it before "

@@ -15,6 +15,7 @@ import numpy as np
 
 from tfx_edge.conversion.source import Source, Written
 from tfx_edge.errors import ModelError
+from tfx_edge.lite.inspect import inspect
 from tfx_edge.lite.layers import Layer, layers
 from tfx_edge.models.features import select_features
 from tfx_edge.quantization.recipe import CALIBRATED, Recipe
@@ -70,7 +71,7 @@ def while_training(recipe: Recipe | None) -> Setup:
     Raises:
       ModelError: the recipe is for another kind of model.
     """
-    if recipe and (recipe.precision not in ("int8", "float32") or recipe.overrides):
+    if recipe and (recipe.precision != "int8" or recipe.overrides):
         raise ModelError(
             f"recipe {recipe.preset!r} cannot be applied to a model that was trained quantization-aware for int8: use "
             "'int8', 'int8_float_io' or none"
@@ -84,6 +85,28 @@ def while_training(recipe: Recipe | None) -> Setup:
             converter.inference_input_type = converter.inference_output_type = getattr(tf, recipe.io)
 
     return setup
+
+
+def check_edges(path: Path, recipe: Recipe | None) -> None:
+    """Compares the types of a quantization-aware model's inputs and outputs with the recipe.
+
+    Integers without a scale, such as indices, are not quantized by any recipe.
+
+    Args:
+      path: the ``.tflite``.
+      recipe: what was asked; none asks for floats.
+
+    Raises:
+      ModelError: an input or output has another type.
+    """
+    wanted, model = recipe.io if recipe else "float32", inspect(path)
+    edges = [edge for edge in (*model.inputs, *model.outputs) if edge.dtype == "float32" or edge.scale is not None]
+    wrong = [f"{edge.name!r} is {edge.dtype}" for edge in edges if edge.dtype != wanted]
+    if wrong:
+        raise ModelError(
+            f"the recipe asks for inputs and outputs of {wanted}, but {', '.join(wrong)}: "
+            f"take 'int8_float_io' here, or io_dtype {wanted!r} in the recipe of the Quantizer that trained the model"
+        )
 
 
 def report(path: Path, before: Path, recipe: Recipe) -> QuantizationReport:

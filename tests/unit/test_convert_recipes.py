@@ -17,13 +17,15 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfx_edge.conversion import quantization, repairs, source, tf_converter
 from tfx_edge.conversion.agreement import compare
-from tfx_edge.conversion.convert import Conversion, convert_source
+from tfx_edge.conversion.convert import Conversion, convert, convert_source
 from tfx_edge.conversion.judgement import Agreement
 from tfx_edge.devices.local import infer
 from tfx_edge.errors import DataError, ModelError
 from tfx_edge.lite.inspect import LiteModel, inspect
+from tfx_edge.models import saving
 from tfx_edge.models.tracing import trace_as_it_is
 from tfx_edge.quantization.recipe import Recipe
+from tfx_edge.quantize_aware import quantize_aware
 
 SEQUENCE = (6, 4)
 
@@ -116,11 +118,35 @@ def test_a_loop_cannot_be_integer_and_an_unrolled_one_can(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "recipe", ["float16", {"preset": "int8", "overrides": [{"layers": "a", "precision": "float32"}]}]
+    "recipe", ["float32", "float16", {"preset": "int8", "overrides": [{"layers": "a", "precision": "float32"}]}]
 )
 def test_a_quantization_aware_model_takes_no_other_recipe(recipe: Any) -> None:
     with pytest.raises(ModelError, match=r"cannot be applied to a model that was trained quantization-aware"):
         quantization.while_training(Recipe.parse(recipe) if isinstance(recipe, dict) else Recipe(preset=recipe))
+
+
+def quantization_aware(folder: Path, io_dtype: str) -> Path:
+    """A stage whose first and last layers compute in float, so that ``io_dtype`` decides on its edges."""
+    tf_keras.utils.set_random_seed(0)
+    numbers = tf_keras.Input((16,), name="numbers")
+    x = tf_keras.layers.Dense(8, activation="relu")(tf_keras.layers.LayerNormalization()(numbers))
+    model = tf_keras.Model(numbers, tf_keras.layers.LayerNormalization(name="scores")(x))
+    wrapped, _ = quantize_aware.wrap(model, Recipe(preset="qat_int8", io_dtype=io_dtype))
+    for _ in range(3):
+        wrapped(np.random.default_rng(0).normal(size=(32, 16)).astype(np.float32), training=True)
+    saving.save_quantization_aware(wrapped, folder, [], model.output_names)
+    return folder
+
+
+def test_a_quantization_aware_model_has_the_inputs_and_outputs_of_the_recipe(tmp_path: Path) -> None:
+    floats = quantization_aware(tmp_path / "floats", "float32")
+    with pytest.raises(ModelError, match=r"inputs and outputs of int8, but 'numbers' is float32, 'scores' is float32"):
+        convert(floats, recipe=Recipe(preset="int8"))
+    assert convert(floats, recipe=Recipe(preset="int8_float_io")).quantized
+    integers = quantization_aware(tmp_path / "integers", "int8")
+    for recipe, dtype in ((Recipe(preset="int8", io_dtype="uint8"), "uint8"), (None, "float32")):
+        model = inspected(tmp_path, convert(integers, recipe=recipe))
+        assert {tensor.dtype for tensor in (*model.inputs, *model.outputs)} == {dtype}
 
 
 def test_layers_by_name_keep_another_precision(tmp_path: Path) -> None:
