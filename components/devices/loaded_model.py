@@ -5,7 +5,7 @@ Names are those of the signature ``serving_default``, else of the one on the mai
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -156,11 +156,12 @@ class LoadedModel:
                 parts[name].append(_real(values, details))
         return {name: np.concatenate(values)[:examples] for name, values in parts.items()}
 
-    def random_batch(self) -> dict[str, np.ndarray]:
-        """Inputs ready to feed: normal floats, any quantized integer, 0 or 1 where integers are plain numbers, and
-        empty strings.
+    def random_batch(self, integers: Mapping[str, Sequence[int]]) -> dict[str, np.ndarray]:
+        """Inputs ready to feed: normal floats, any quantized integer, and empty strings; the same every time.
 
-        They are the same every time.
+        Args:
+          integers: the least and the greatest value where integers are plain numbers, by the names of inputs; by
+            default 0 and 1.
         """
         rng = np.random.default_rng(0)
         batch = {}
@@ -174,7 +175,8 @@ class LoadedModel:
             elif dtype.kind == "S":
                 batch[name] = np.zeros(shape, dtype)
             else:
-                batch[name] = rng.integers(0, 2, size=shape).astype(dtype)
+                low, high = integers.get(name, (0, 1))
+                batch[name] = rng.integers(low, high, size=shape, endpoint=True).astype(dtype)
         return batch
 
     @property

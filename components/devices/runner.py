@@ -6,8 +6,8 @@ happens in a fresh child. It imports NumPy, ai_edge_litert and a few light modul
 
 A request is a JSON object with ``job``, ``num_threads``, ``result`` (path of the JSON to write), and for each job:
 
-- ``"latency"``: times the invocations of one random example. ``model`` (path), ``runs``, ``warmup``, ``max_seconds``
-  and ``kernel`` (``"default"`` or ``"builtin"``).
+- ``"latency"``: times the invocations of one random example. ``model`` (path), ``runs``, ``warmup``, ``max_seconds``,
+  ``kernel`` (``"default"`` or ``"builtin"``) and ``integers`` (the range of each input of plain integers).
 - ``"compare"``: the same for two models in turns, ``candidate`` and ``baseline`` (paths) in place of ``model``; the
   result holds what ``"latency"`` gives under each of the two names, and one ``environment``.
 - ``"infer"``: computes outputs. ``model`` and ``batches``, a list of ``{"input": batch, "output": path}``.
@@ -123,7 +123,7 @@ def _load_models(request: Mapping[str, Any], paths: Sequence[str], samples: Sequ
         model = LoadedModel(paths[number], request["num_threads"], request["kernel"])
         timed[number] = _Timed(model, time.perf_counter_ns() - start, samples[number])
         try:
-            model.feed(model.random_batch())
+            model.feed(model.random_batch(request["integers"]))
         except (ValueError, RuntimeError) as error:
             raise ModelError(f"{paths[number]} does not run: {error}") from error
     return [timed[number] for number in range(len(paths))]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
@@ -30,6 +30,8 @@ class RunOptions:
       timeout_s: seconds that the process may take, start and transfer included.
       max_seconds: seconds that warm-up and timed invocations may take; by default, and at most, half of
         ``timeout_s``.
+      integers: the least and the greatest value that is fed to inputs of plain integers, by their names; 0 and 1 for
+        others. What is looked up in tables decides how much of them comes into memory.
     """
 
     runs: int = 200
@@ -38,6 +40,7 @@ class RunOptions:
     kernel: str = "default"
     timeout_s: float = 120
     max_seconds: float | None = None
+    integers: Mapping[str, tuple[int, int]] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         """Raises ConfigError, naming the first option that is out of range."""
@@ -59,6 +62,7 @@ class RunOptions:
             "runs": self.runs,
             "warmup": self.warmup,
             "max_seconds": self.seconds_of_running,
+            "integers": dict(self.integers),
         }
 
     @property

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from tfx_edge.gate.quality import Batches, Quality
 from tfx_edge.gate.sequential import Limit
 from tfx_edge.gate.settings import GateSettings
 from tfx_edge.gate.thresholds import Bound, Thresholds
+from tfx_edge.gate.timed_inputs import Ranges, integer_ranges
 from tfx_edge.gate.verdict import Check, Evidence, Verdict, check_bounds, interrupts
 from tfx_edge.lite.inspect import LiteModel, inspect
 from tfx_edge.models import layout
@@ -142,15 +143,14 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     with contextlib.ExitStack() as stack:
         try:
             target = stack.enter_context(config.connect())
-            free = _free_dimension(models)
-            if "latency" in target.OFFERS and free:
-                unknown = {metric: free for metric, each in case.metrics.items() if each.source in _TIMED}
-            elif "latency" in target.OFFERS:
+            integers, untimed = _timed_inputs(case) if "latency" in target.OFFERS else ({}, "")
+            unknown = {metric: untimed for metric, each in case.metrics.items() if untimed and each.source in _TIMED}
+            if "latency" in target.OFFERS and not untimed:
                 measured = timing.measure(
                     target,
                     *models.paths,
                     list(_timed_limits(thresholds, case.metrics)),
-                    options=config.run_options,
+                    options=replace(config.run_options, integers=integers),
                     budget_s=case.settings.time_budget_s,
                     confidence=case.settings.target_confidence,
                     progress=lambda line: progress(f"{name}: {line}"),
@@ -184,17 +184,17 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     )
 
 
-def _free_dimension(models: Models) -> str:
-    """Why neither model can be timed, if so: an input has a dimension of any length, beside that of the batch."""
-    for role, model in (("candidate", models.candidate), ("baseline", models.baseline)):
-        for tensor in model.inputs if model else ():
-            if -1 in tensor.shape_signature[1:]:
-                shape = " x ".join("?" if size < 0 else str(size) for size in tensor.shape_signature)
-                return (
-                    f"the input {tensor.name!r} of the {role} has the shape {shape}, and time and memory depend on "
-                    "the length that is free: give the input a fixed shape before it is converted"
-                )
-    return ""
+def _timed_inputs(case: Case) -> tuple[Ranges, str]:
+    """What is fed to inputs of integers, or why neither model can be timed."""
+
+    def first_batch(model: LiteModel) -> Mapping[str, np.ndarray] | None:
+        return next(inputs(model, case.examples, case.settings), None) if case.examples else None
+
+    roles = {"candidate": case.models.candidate, "baseline": case.models.baseline}
+    try:
+        return integer_ranges({role: model for role, model in roles.items() if model}, first_batch), ""
+    except EdgeError as error:
+        return {}, str(error)
 
 
 def _timed_limits(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> Iterable[Limit]:

@@ -157,17 +157,32 @@ def four_classes() -> bytes:
     return _of_tensor(IMAGE_SHAPE, "image", lambda x: _softmax_of_sum(x[:, :, :4, 0], 1))
 
 
+@functools.cache
+def embedding() -> bytes:
+    """The mean of 256 rows of a table of 10,000 rows and 10 MB, by their numbers ``ids``; a softmax of 256 classes."""
+    import tensorflow as tf
+
+    table = np.random.default_rng(0).random((10_000, 256), np.float32)
+
+    def look_up(ids: Any) -> Any:
+        return tf.nn.softmax(tf.reduce_mean(tf.gather(tf.constant(table), ids), axis=1))
+
+    return _of_tensor((1, 256), "ids", look_up, tf.int32)
+
+
 def _softmax_of_sum(x: Any, axis: int) -> Any:
     import tensorflow as tf
 
     return tf.nn.softmax(tf.reduce_sum(x, axis))
 
 
-def _of_tensor(shape: tuple[int | None, ...], name: str, function: Callable[[Any], Any]) -> bytes:
+def _of_tensor(
+    shape: tuple[int | None, ...], name: str, function: Callable[[Any], Any], dtype: Any = "float32"
+) -> bytes:
     import tensorflow as tf
 
     module = tf.Module()
-    signature = [tf.TensorSpec(shape, tf.float32, name=name)]
+    signature = [tf.TensorSpec(shape, dtype, name=name)]
     module.serve = tf.function(lambda x: {"scores": function(x)}, autograph=False, input_signature=signature)
     return _from_saved_model(module, {"serving_default": module.serve})
 

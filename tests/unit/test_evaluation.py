@@ -18,7 +18,7 @@ from tensorflow_metadata.proto.v0 import schema_pb2
 from tfx_edge.devices.local import Local, infer
 from tfx_edge.devices.mcu import Mcu
 from tfx_edge.devices.target import Target
-from tfx_edge.errors import ConfigError, DeviceError, ModelError
+from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
 from tfx_edge.gate.evaluation import OnBeam, evaluate
 from tfx_edge.gate.example_files import ExampleFiles
 from tfx_edge.gate.parity import output_difference
@@ -337,8 +337,30 @@ def test_time_is_not_known_where_a_length_is_free(tmp_path: Path) -> None:
         report = judged(candidate, None, None, settings(thresholds={metric: {"max": 1e12}}))
         assert report["targets"]["local"]["latency"] is None
         assert not report["verdict"]["blessed"]
-        assert f"no figure for {metric}: the input 'sequence'" in report["verdict"]["reason"]
+        assert f"no figure for {metric}: the input 'sequence' of the candidate" in report["verdict"]["reason"]
         assert "the shape 1 x ? x 4" in report["verdict"]["reason"]
+
+
+def test_integers_of_the_examples_are_fed_while_memory_is_measured(tmp_path: Path) -> None:
+    """With 0 and 1 alone, most of a table would never come into memory."""
+    candidate = artifact(tmp_path, lite_models.embedding())
+    ids = np.random.default_rng(0).integers(10_000, size=(16, 256)).astype(np.int32)
+    examples = [({"ids": ids}, np.zeros(16, int))]
+    asked = settings(thresholds={"model_memory_bytes": {"max": 1e12}})
+    report = judged(candidate, None, lambda: iter(examples), asked)
+    assert report["targets"]["local"]["candidate"]["model_memory_bytes"]["value"] > 8e6
+    for source, told in ((None, "there are no examples"), (unreadable, "no example can be read: damaged")):
+        verdict = judged(candidate, None, source, asked)["verdict"]
+        assert not verdict["blessed"]
+        assert (
+            f"the input 'ids' of the candidate takes integers, whose values decide time and memory, and {told}"
+            in (verdict["reason"])
+        )
+
+
+def unreadable() -> Iterator[Batch]:
+    raise DataError("damaged")
+    yield
 
 
 def test_a_baseline_of_other_classes_is_no_measure(tmp_path: Path, batches: list[Batch]) -> None:
