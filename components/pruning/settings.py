@@ -69,14 +69,19 @@ class Magnitude(Config):
         """2:4 goes in at once, and a block must be more than one weight."""
         if isinstance(value, dict) and value.get("pattern") == "2:4":
             return {"schedule": "constant", **value}
-        if isinstance(value, dict) and value.get("pattern") == "block":
-            return {"block_size": (4, 1), **value}
+        if isinstance(value, dict) and value.get("pattern") == "block" and value.get("block_size") is None:
+            return {**value, "block_size": (4, 1)}
         return value
 
     @model_validator(mode="after")
     def _fits_together(self) -> Magnitude:
         if self.initial_sparsity and self.schedule == "constant":
             raise ValueError("initial_sparsity belongs to schedule 'polynomial': leave it out")
+        if self.ramp != type(self).model_fields["ramp"].default and self.schedule == "constant":
+            raise ValueError(
+                f"ramp {self.ramp} belongs to schedule 'polynomial', not to 'constant', which sets all zeros before "
+                "the first step: leave it out"
+            )
         if self.initial_sparsity >= self.final_sparsity:
             raise ValueError(
                 f"initial_sparsity {self.initial_sparsity} must be below final_sparsity {self.final_sparsity}: "
@@ -121,7 +126,7 @@ class ClustersOverride(Config):
     """
 
     layers: Pattern
-    number: int | None = Field(ge=2)
+    number: int | None = Field(ge=2, le=65536)
 
 
 class Clusters(Config):

@@ -164,6 +164,8 @@ class TestKernels:
         ({"final_sparsity": 1.0}, "final_sparsity"),
         ({"final_sparsity": 0.5, "initial_sparsity": 0.6}, "initial_sparsity 0.6 must be below final_sparsity 0.5"),
         ({"initial_sparsity": 0.1, "schedule": "constant"}, "belongs to schedule 'polynomial'"),
+        ({"ramp": 0.3, "schedule": "constant"}, "ramp 0.3 belongs to schedule 'polynomial'.*leave it out"),
+        ({"ramp": 0.3, "pattern": "2:4"}, "ramp 0.3 belongs to schedule 'polynomial'.*leave it out"),
         ({"block_size": (4, 1)}, "belongs to pattern 'block'"),
         ({"pattern": "block", "block_size": (1, 1)}, "no block"),
         ({"pattern": "2:4", "final_sparsity": 0.6}, "sparsity of 0.5"),
@@ -173,6 +175,7 @@ class TestKernels:
         ({"overrides": [{"layers": "[", "final_sparsity": 0.5}]}, "not a regular expression"),
         ({"sparsity": 0.5}, "unknown key 'method.magnitude.sparsity' .*final_sparsity"),
         ({"kind": "clusters", "number": 1}, "method.clusters.number"),
+        ({"kind": "clusters", "overrides": [{"layers": "a", "number": 65537}]}, "overrides.0.number.* 65536"),
         ({"kind": "clusters", "final_sparsity": 0.5}, "unknown key 'method.clusters.final_sparsity' .*number"),
         ({"kind": "random"}, "'magnitude'"),
     ],
@@ -180,6 +183,11 @@ class TestKernels:
 def test_a_method_that_cannot_work_is_refused_while_the_pipeline_is_built(method: dict[str, Any], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         PrunerConfig.parse({"method": method})
+
+
+def test_a_block_without_a_size_has_the_default_one() -> None:
+    for method in ({"pattern": "block"}, {"pattern": "block", "block_size": None}):
+        assert PrunerConfig.parse({"method": method}).method.block_size == (4, 1)
 
 
 @pytest.mark.parametrize(
