@@ -120,7 +120,7 @@ class Calibration(Config):
     """
 
     examples: int = Field(default=200, ge=1)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     method: Literal["min_max", "moving_average", "percentile", "mse"] = "min_max"
     percentile: float = Field(default=99.99, gt=50, le=100)
 

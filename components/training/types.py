@@ -35,7 +35,7 @@ class FitConfig(Config):
     epochs: int = Field(default=5, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    seed: int = 0
+    seed: int = Field(default=0, ge=0, lt=2**32)
     patience: int | None = Field(default=None, ge=1)
     monitor: str = Field(default="val_loss", pattern="^val_.")
     goal: Literal["min", "max"] | None = None

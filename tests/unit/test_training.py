@@ -26,8 +26,10 @@ from processes import below, command_line, runs, until
 
 from tfx_edge.config import Config
 from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
+from tfx_edge.merger.spec import MergerConfig
 from tfx_edge.models import saving
 from tfx_edge.pruner.spec import PrunerConfig
+from tfx_edge.quantization.recipe import Recipe
 from tfx_edge.stages import child, resuming
 from tfx_edge.stages.context import StageContext
 from tfx_edge.training import training
@@ -107,6 +109,25 @@ def test_an_epoch_holds_every_example_once_in_an_order_of_its_own(seed: int, num
     assert order(number) == order(number)
     assert order(number) != order(number + 1)
     assert sorted(order(number)) == sorted(map(float, training_module.numbers("train")[0][:, 0]))
+
+
+@pytest.mark.parametrize(
+    ("config", "values", "key"),
+    [
+        (FitConfig, {}, "seed"),
+        (MergerConfig, {}, "seed"),
+        (Recipe, {"preset": "int8"}, "calibration.seed"),
+    ],
+)
+def test_a_seed_that_no_generator_takes_is_refused(config: type[Config], values: dict[str, Any], key: str) -> None:
+    def parsed(seed: int) -> Config:
+        return config.parse({**values, **({"calibration": {"seed": seed}} if "." in key else {"seed": seed})})
+
+    parsed(2**32 - 1)
+    with pytest.raises(ConfigError, match=rf"{key}: .*greater than or equal to 0 \(value -1\)"):
+        parsed(-1)
+    with pytest.raises(ConfigError, match=rf"{key}: .*less than 4294967296 \(value 4294967296\)"):
+        parsed(2**32)
 
 
 def test_the_best_epoch_is_kept() -> None:
