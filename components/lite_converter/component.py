@@ -35,3 +35,9 @@ class LiteConverter(component.LearningComponent):
     SPEC_CLASS = LiteConverterSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(executor.Executor)
     CONFIG_CLASS = LiteConverterConfig
+    DESCRIBED_BY = ("schema",)
+
+    @classmethod
+    def labels_purpose(cls, config: LiteConverterConfig | None) -> str:
+        """Empty: outputs are compared with those of the model that is converted."""
+        return ""

@@ -45,3 +45,17 @@ class Quantizer(component.LearningComponent):
                 f"Quantizer: recipe {config.recipe.preset!r} needs examples: pass examples and "
                 "transform_graph or schema"
             )
+
+    @classmethod
+    def reads_examples(cls, config: QuantizerConfig | None) -> bool:
+        """Whether the recipe is known to learn from examples; others leave them alone."""
+        return config is not None and config.learns
+
+    @classmethod
+    def labels_purpose(cls, config: QuantizerConfig | None) -> str:
+        """What labels are needed for: training, or the metric of a recovery."""
+        if config is None:
+            return ""
+        if config.recovery and config.recovery.metric:
+            return f"recovery.metric {config.recovery.metric!r}"
+        return f"recipe {config.recipe.preset!r}" if config.trains else ""

@@ -235,11 +235,15 @@ class _Recovery:
     def mix_precisions(self) -> None:
         """Adds the recipe with some layers at a higher precision, on top of what helped so far."""
         base = self.best
+        corrected: set[bytes] = set()
 
         def finish(content: bytes) -> bytes:
             if "bias_correction" not in base.methods:
                 return content
-            return correct_biases(base.source.path, content, self.calibration, self.judges).content
+            found = correct_biases(base.source.path, content, self.calibration, self.judges)
+            if found.kept:
+                corrected.add(found.content)
+            return found.content
 
         result = mix_precisions(
             base.source.path,
@@ -254,4 +258,7 @@ class _Recovery:
             progress=self.progress,
         )
         self.report["mixed_precision"] = result.to_dict()
-        self.add(base.source, result.recipe, result.quantized, (*base.methods, "mixed_precision"))
+        methods = base.methods
+        if result.quantized.content not in corrected:
+            methods = tuple(method for method in methods if method != "bias_correction")
+        self.add(base.source, result.recipe, result.quantized, (*methods, "mixed_precision"))

@@ -15,7 +15,7 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from tfx_edge.config import Config
-from tfx_edge.errors import ConfigError
+from tfx_edge.errors import ConfigError, UserCodeError
 from tfx_edge.stages import several
 from tfx_edge.stages.user_code import check_module
 
@@ -128,6 +128,15 @@ class EdgeComponent(base_component.BaseComponent):
         """
 
 
+def _may_read(module_file: str | None, module_path: str | None) -> bool:
+    """Whether the user's module, which was found valid, defines ``input_fn``, or its source does not tell."""
+    try:
+        check_module("", module_file, module_path, {"input_fn": ""})
+    except (ConfigError, UserCodeError):
+        return False
+    return True
+
+
 class LearningComponent(EdgeComponent):
     """Base of the components that turn a model into another one with the help of examples.
 
@@ -144,10 +153,15 @@ class LearningComponent(EdgeComponent):
       custom_config: reaches the module as ``fn_args.custom_config``.
       further: inputs that only some components have.
 
+    Attributes:
+      DESCRIBED_BY: inputs of which one must describe the examples, unless ``input_fn`` reads them.
+
     Raises:
-      ConfigError: the configuration cannot work.
+      ConfigError: the configuration cannot work, or nothing says how to read the examples.
       UserCodeError: the module lacks a function that is needed.
     """
+
+    DESCRIBED_BY: ClassVar[tuple[str, ...]] = ("schema", "transform_graph")
 
     def __init__(
         self,
@@ -167,3 +181,32 @@ class LearningComponent(EdgeComponent):
         channels = {"model": model, "examples": examples, "schema": schema, "transform_graph": transform_graph}
         channels |= further
         super().__init__(config, channels, label_key, module_file, module_path, custom_config)
+        known = None if isinstance(config, data_types.RuntimeParameter) else self.CONFIG_CLASS.parse(config)
+        if examples is not None and self.reads_examples(known) and not _may_read(module_file, module_path):
+            self._check_examples(channels, label_key, self.labels_purpose(known))
+
+    @classmethod
+    def reads_examples(cls, config: Any | None) -> bool:
+        """Whether examples that are given are certain to be read; without ``config``, whatever it will be."""
+        return True
+
+    @classmethod
+    def labels_purpose(cls, config: Any | None) -> str:
+        """What labels are certain to be needed for, likewise; empty where it works without."""
+        return "training"
+
+    @classmethod
+    def _check_examples(
+        cls, channels: dict[str, types.BaseChannel | None], label_key: str | None, labels_purpose: str
+    ) -> None:
+        """Raises ConfigError when examples that no ``input_fn`` reads lack a description, or a label that is needed."""
+        if all(channels[name] is None for name in cls.DESCRIBED_BY):
+            raise ConfigError(
+                f"{cls.__name__}: the examples cannot be read: pass {' or '.join(cls.DESCRIBED_BY)} with examples, "
+                "or a module that defines input_fn"
+            )
+        if labels_purpose and not label_key:
+            raise ConfigError(
+                f"{cls.__name__}: {labels_purpose} needs labels, and label_key is not given: pass label_key, or a "
+                "module that defines input_fn"
+            )

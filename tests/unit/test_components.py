@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tfx import types
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import standard_artifacts
 
 from tfx_edge import Distiller, EdgeEvaluator, LiteConverter, Pruner, Quantizer
@@ -13,13 +15,14 @@ from tfx_edge.errors import ConfigError, UserCodeError
 
 MODEL = types.Channel(type=standard_artifacts.Model)
 EXAMPLES = types.Channel(type=standard_artifacts.Examples)
+SCHEMA = types.Channel(type=standard_artifacts.Schema)
+GRAPH = types.Channel(type=standard_artifacts.TransformGraph)
 
 
 def test_equal_configurations_have_equal_properties() -> None:
-    first = Pruner(model=MODEL, examples=EXAMPLES, config={"method": {"final_sparsity": 0.8}, "epochs": 2})
-    second = Pruner(
-        model=MODEL, examples=EXAMPLES, config={"epochs": 2, "method": {"kind": "magnitude", "final_sparsity": 0.8}}
-    )
+    data: dict[str, Any] = {"model": MODEL, "examples": EXAMPLES, "schema": SCHEMA, "label_key": "label"}
+    first = Pruner(config={"method": {"final_sparsity": 0.8}, "epochs": 2}, **data)
+    second = Pruner(config={"epochs": 2, "method": {"kind": "magnitude", "final_sparsity": 0.8}}, **data)
     assert first.spec.exec_properties["config"] == second.spec.exec_properties["config"]
 
 
@@ -99,3 +102,72 @@ def test_state_is_kept_in_a_folder_of_our_own(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setenv(STATE_DIR_VARIABLE, "/mnt/volume")
     assert state_dir(None) == "/mnt/volume/tfx_edge"
+
+
+RECOVERY = {"recipe": "int8", "recovery": {"metric": "accuracy"}}
+LEARNING = [
+    pytest.param(Pruner, {}, id="Pruner"),
+    pytest.param(Distiller, {"student": "same"}, id="Distiller"),
+    pytest.param(Quantizer, {"recipe": "qat_int8"}, id="Quantizer that trains"),
+    pytest.param(Quantizer, RECOVERY, id="Quantizer with a metric"),
+]
+DESCRIBED = [pytest.param({"schema": SCHEMA}, id="schema"), pytest.param({"transform_graph": GRAPH}, id="graph")]
+PARAMETER = RuntimeParameter(name="config", ptype=str)
+
+
+def module(tmp_path: Path, source: str) -> str:
+    path = tmp_path / "module.py"
+    path.write_text(source)
+    return str(path)
+
+
+@pytest.mark.parametrize(("kind", "config"), [*LEARNING, (Quantizer, {"recipe": "int8"}), (Pruner, PARAMETER)])
+def test_examples_that_nothing_describes_are_refused(kind: Any, config: Any, tmp_path: Path) -> None:
+    told = rf"^{kind.__name__}: the examples cannot be read: pass schema or transform_graph .*input_fn"
+    for given in ({}, {"module_file": module(tmp_path, "def compile_fn(model, fn_args): ...\n")}):
+        with pytest.raises(ConfigError, match=told):
+            kind(model=MODEL, examples=EXAMPLES, config=config, label_key="label", **given)
+
+
+@pytest.mark.parametrize("described", DESCRIBED)
+@pytest.mark.parametrize(("kind", "config"), [*LEARNING, (Pruner, PARAMETER)])
+def test_what_needs_labels_needs_a_label_key(kind: Any, config: Any, described: dict[str, Any]) -> None:
+    for given in ({}, {"label_key": ""}):
+        with pytest.raises(ConfigError, match=rf"^{kind.__name__}: .* needs labels.*pass label_key.*input_fn"):
+            kind(model=MODEL, examples=EXAMPLES, config=config, **described, **given)
+    kind(model=MODEL, examples=EXAMPLES, config=config, **described, label_key="label")
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param("def input_fn(patterns, fn_args, batch_size): ...\n", id="defined"),
+        pytest.param("from reading import *\n", id="unknown"),
+        pytest.param("if True:\n    def input_fn(patterns, fn_args, batch_size): ...\n", id="conditional"),
+    ],
+)
+@pytest.mark.parametrize(("kind", "config"), [*LEARNING, (LiteConverter, {})])
+def test_a_module_that_may_define_input_fn_reads_examples_itself(
+    kind: Any, config: Any, source: str, tmp_path: Path
+) -> None:
+    kind(model=MODEL, examples=EXAMPLES, config=config, module_file=module(tmp_path, source))
+
+
+@pytest.mark.parametrize(
+    "config", [{"recipe": "int8"}, {"recipe": "int8", "recovery": {}}, {"recipe": "dynamic_int8", "recovery": {}}]
+)
+@pytest.mark.parametrize("described", DESCRIBED)
+def test_labels_are_not_demanded_where_none_are_needed(config: Any, described: dict[str, Any]) -> None:
+    Quantizer(model=MODEL, examples=EXAMPLES, config=config, **described)
+
+
+@pytest.mark.parametrize("config", [{"recipe": "dynamic_int8"}, PARAMETER])
+def test_examples_that_may_stay_unread_need_no_description(config: Any) -> None:
+    Quantizer(model=MODEL, examples=EXAMPLES, config=config)
+
+
+def test_lite_converter_reads_examples_by_a_schema_alone() -> None:
+    with pytest.raises(ConfigError, match="LiteConverter: the examples cannot be read: pass schema with examples"):
+        LiteConverter(model=MODEL, examples=EXAMPLES, transform_graph=GRAPH)
+    LiteConverter(model=MODEL, examples=EXAMPLES, schema=SCHEMA, transform_graph=GRAPH)
+    LiteConverter(model=MODEL, transform_graph=GRAPH)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import lite_models
 import numpy as np
@@ -15,6 +17,7 @@ from built_models import Builder
 from tfx_edge.errors import ConfigError, DataError, DeviceError, ModelError
 from tfx_edge.quantization.quantize import quantize
 from tfx_edge.quantization.recipe import Recipe
+from tfx_edge.recovery.bias_correction import Corrected, correct_biases
 from tfx_edge.recovery.recover import recover
 from tfx_edge.recovery.settings import RecoveryConfig
 from tfx_edge.recovery.trials import Trials, explained, sqnr_db
@@ -51,6 +54,27 @@ def test_mixed_precision_takes_over_where_the_others_fall_short(digits: Path) ->
     assert found.methods[-1] == "mixed_precision"
     assert found.recipe.overrides
     assert len(quantize(digits, found.recipe).content) == len(found.content)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_correction_is_named_only_where_it_is_in_the_file(
+    digits: Path, kept: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained = recovery_models.digits()
+    recipe = Recipe(preset="int4_weights")
+    plain = quantize(digits, recipe).content
+
+    def correct(float_path: Path, quantized: bytes, *others: Any) -> Corrected:
+        found = correct_biases(float_path, quantized, *others)
+        mixed = len(quantized) > len(plain)
+        return found if kept or not mixed else replace(found, content=quantized, kept=False)
+
+    monkeypatch.setattr("tfx_edge.recovery.recover.correct_biases", correct)
+    settings = RecoveryConfig(max_drop=0.005, methods=("bias_correction", "mixed_precision"))
+    found = recover(digits, recipe, trained.samples, trained.held_out, None, settings)
+    assert found.methods == (("bias_correction", "mixed_precision") if kept else ("mixed_precision",))
+    assert (found.content == quantize(digits, found.recipe).content) is not kept
+    assert found.report["candidates"][-1]["methods"] == list(found.methods)
 
 
 @pytest.mark.parametrize("spare", ["int16x8", "float32"])
