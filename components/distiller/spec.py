@@ -6,11 +6,12 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from tfx_edge.distillation.settings import AnySchedule, Logit, OutputKind, Schedule, Term, derivation
+from tfx_edge.distillation.settings import AnySchedule, Constant, Logit, OutputKind, Schedule, Term, derivation
 from tfx_edge.errors import ConfigError
 from tfx_edge.training.types import FitConfig
 
 _LOGIT = (Logit(kind="logit"),)
+_TEMPERATURE = Constant(kind="constant", value=4.0)
 
 
 class DistillerConfig(FitConfig):
@@ -22,7 +23,8 @@ class DistillerConfig(FitConfig):
       losses: what the student learns from the teachers, told apart by ``kind``: ``"logit"``, ``"feature"``,
         ``"attention"``, ``"relational"``.
       temperature: softens both distributions in loss ``"logit"``; 1 leaves them as they are. A number or a schedule.
-      alpha: weight of the loss on the labels; the rest weighs the losses on the teachers. A number or a schedule.
+      alpha: weight of the loss on the labels; the rest, which cannot be nothing in all epochs, weighs the losses on the
+        teachers. A number or a schedule.
       teacher_weights: one for each teacher, ``model`` first; only their proportions count. None weighs all alike.
       outputs: what outputs are, by the student's names, where layers and labels do not tell.
       cache_mb: how much the teachers' targets may take in memory, in MiB; above, teachers compute at every step.
@@ -30,7 +32,7 @@ class DistillerConfig(FitConfig):
 
     student: str | None = None
     losses: tuple[Term, ...] = Field(default=_LOGIT, min_length=1)
-    temperature: Schedule = Field(default=4.0, validate_default=True)
+    temperature: Schedule = _TEMPERATURE
     alpha: Schedule = Field(default=0.3, validate_default=True)
     teacher_weights: tuple[Annotated[float, Field(gt=0)], ...] | None = Field(default=None, min_length=1)
     outputs: dict[str, OutputKind] = {}
@@ -59,6 +61,26 @@ class DistillerConfig(FitConfig):
         if min(value.extremes) < 0 or max(value.extremes) > 1:
             raise ValueError("alpha is between 0 and 1")
         return value
+
+    @model_validator(mode="after")
+    def _learns_from_teachers(self) -> DistillerConfig:
+        alphas = self.alpha.extremes if self.epochs > 1 else self.alpha.extremes[:1]
+        if min(alphas) == 1:
+            raise ValueError(
+                "alpha 1 gives the losses on the teachers no weight in any epoch, so nothing is distilled: give one below "
+                "1, or leave the Distiller out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _softens_something(self) -> DistillerConfig:
+        if self.temperature != _TEMPERATURE and not any(isinstance(term, Logit) for term in self.losses):
+            kinds = ", ".join(repr(term.kind) for term in self.losses)
+            raise ValueError(
+                f"temperature belongs to loss 'logit', and losses has {kinds} only: leave temperature out, or add "
+                '{"kind": "logit"}'
+            )
+        return self
 
     @model_validator(mode="after")
     def _compares_like_with_like(self) -> DistillerConfig:

@@ -19,6 +19,7 @@ from tfx_edge.errors import ConfigError, UserCodeError
 MODEL = types.Channel(type=standard_artifacts.Model)
 OTHER = types.Channel(type=standard_artifacts.Model)
 EXAMPLES = types.Channel(type=standard_artifacts.Examples)
+SCHEMA = types.Channel(type=standard_artifacts.Schema)
 FEATURE = {"kind": "feature", "layers": ["hidden"]}
 
 
@@ -78,6 +79,14 @@ def test_a_student_is_derived(text: str, expected: Derivation) -> None:
         ({"temperature": {"kind": "linear", "start": 4, "end": -1}}, "a temperature is above 0"),
         ({"alpha": {"kind": "cosine", "start": 0, "end": 2}}, "alpha is between 0 and 1"),
         ({"alpha": "half"}, "alpha"),
+        ({"alpha": 1}, "alpha 1 gives .* no weight .* below 1"),
+        ({"alpha": {"kind": "cosine", "start": 1, "end": 1}}, "alpha 1 gives .* no weight"),
+        ({"alpha": {"kind": "linear", "start": 1, "end": 0}, "epochs": 1}, "alpha 1 gives .* no weight"),
+        ({"losses": [FEATURE], "temperature": 9}, "temperature belongs to loss 'logit', and losses has 'feature' only"),
+        (
+            {"losses": [FEATURE], "temperature": {"kind": "linear", "start": 9, "end": 1}, "patience": 2},
+            "temperature belongs to loss 'logit'.*leave temperature out",
+        ),
         ({"teacher_weights": [1, 0]}, "teacher_weights"),
         ({"outputs": {"scores": "labels"}}, "outputs.scores"),
         ({"patience": 1, "alpha": {"kind": "linear", "start": 0, "end": 1}}, "monitor val_label_loss"),
@@ -88,8 +97,15 @@ def test_a_configuration_that_cannot_work_is_refused(config: dict[str, Any], tol
         DistillerConfig.parse(config)
 
 
+def test_alpha_may_reach_one_and_a_temperature_be_named_as_it_is_anyhow() -> None:
+    DistillerConfig.parse({"alpha": {"kind": "linear", "start": 1, "end": 0}, "epochs": 2})
+    DistillerConfig.parse({"losses": [FEATURE, {"kind": "logit"}], "temperature": 9})
+    config = DistillerConfig.parse({"losses": [FEATURE], "patience": 2})
+    assert DistillerConfig.parse(config.to_json()) == config
+
+
 def distiller(config: dict[str, Any], **arguments: Any) -> Distiller:
-    return Distiller(model=MODEL, examples=EXAMPLES, config=config, **arguments)
+    return Distiller(model=MODEL, examples=EXAMPLES, schema=SCHEMA, label_key="label", config=config, **arguments)
 
 
 def test_a_derived_student_needs_no_module() -> None:
