@@ -25,7 +25,7 @@ from tfx.dsl.input_resolution.strategies.latest_blessed_model_strategy import La
 from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import infra_validator_pb2
 from tfx.types import Channel, artifact
-from tfx.types.standard_artifacts import Examples, Model, ModelBlessing
+from tfx.types.standard_artifacts import Examples, Model, ModelBlessing, Schema
 
 import tfx_edge
 from tfx_edge import Distiller, EdgeEvaluator, LiteConverter, Merger
@@ -170,21 +170,24 @@ def test_each_of_several_models_is_an_artifact_of_its_own() -> None:
     ]
     one, two, three = (each.outputs["result"] for each in models)
     examples = Importer(source_uri="gs://bucket/examples", artifact_type=Examples).with_id("examples")
+    schema = Importer(source_uri="gs://bucket/schema", artifact_type=Schema).with_id("schema")
     distiller = Distiller(
         model=one,
         teachers=[two, three],
         examples=examples.outputs["result"],
+        schema=schema.outputs["result"],
         config={"student": "width:0.5", "teacher_weights": [1, 2, 3]},
         label_key="label",
     )
     merger = Merger(models=[three, one], config={"function": "average"})
-    made = compiled(extra=[*models, examples, distiller, merger])
+    made = compiled(extra=[*models, examples, schema, distiller, merger])
 
     def sources(task: str) -> dict[str, str]:
         artifacts = tasks(made)[task]["inputs"]["artifacts"]
         return {key: given["taskOutputArtifact"]["producerTask"] for key, given in artifacts.items()}
 
-    assert sources("Distiller") == {"model": "one", "teachers": "two", "teachers_2": "three", "examples": "examples"}
+    data = {"examples": "examples", "schema": "schema"}
+    assert sources("Distiller") == {"model": "one", "teachers": "two", "teachers_2": "three", **data}
     assert sources("Merger") == {"models": "three", "models_2": "one"}
 
 
