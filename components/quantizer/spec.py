@@ -39,15 +39,31 @@ class QuantizerConfig(FitConfig):
     @model_validator(mode="after")
     def _fits_together(self) -> QuantizerConfig:
         preset = self.recipe.preset
-        if preset == "float32" and not self.recipe.overrides:
-            raise ValueError("recipe 'float32' quantizes nothing: leave the Quantizer out")
+        if self.recipe.precisions == {"float32"}:
+            raise ValueError(
+                "recipe 'float32' quantizes nothing: name another precision in an override, or leave the Quantizer out"
+            )
         metric = self.recovery and self.recovery.metric
         if metric and metric not in QUALITY_METRICS:
             raise ValueError(f"recovery.metric {metric!r} is none of {', '.join(QUALITY_METRICS)}")
         if self.trains and self.recovery:
             raise ValueError("recovery works after training: leave it out with recipe 'qat_int8'")
+        if self.recovery:
+            _check_is_used(self.recovery)
         given = self.model_fields_set - {"recipe", "recovery"}
         wrong = sorted(name for name in given if getattr(self, name) != type(self).model_fields[name].default)
         if wrong and not self.trains:
             raise ValueError(f"{', '.join(wrong)} belong to recipe 'qat_int8', not to {preset!r}: leave them out")
         return self
+
+
+def _check_is_used(recovery: RecoveryConfig) -> None:
+    if "mixed_precision" in recovery.methods:
+        return
+    fields = RecoveryConfig.model_fields
+    idle = [name for name in ("spare", "seconds") if getattr(recovery, name) != fields[name].default]
+    if idle:
+        named = ", ".join(f"recovery.{name} {getattr(recovery, name)!r}" for name in idle)
+        raise ValueError(
+            f"{named} belong to method 'mixed_precision', which recovery.methods does not name: leave them out, or add it"
+        )

@@ -54,6 +54,14 @@ def test_pruner_refuses(config: dict[str, object], told: str) -> None:
             "calibration belongs to precisions int16x8",
         ),
         ({"recipe": "float32"}, "quantizes nothing"),
+        (
+            {"recipe": {"preset": "float32", "overrides": [{"layers": "x", "precision": "float32"}]}},
+            "recipe 'float32' quantizes nothing: name another precision",
+        ),
+        (
+            {"recipe": "int8", "recovery": {"methods": ["equalize"], "spare": "int16x8", "seconds": 60}},
+            r"recovery.spare 'int16x8', recovery.seconds 60.0 belong to method 'mixed_precision'.*leave them out",
+        ),
     ],
 )
 def test_quantizer_refuses(config: dict[str, object], told: str) -> None:
