@@ -44,4 +44,9 @@ class MergerConfig(Config):
     def _weights_are_of_an_average(self) -> MergerConfig:
         if self.weights is not None and self.function != "average":
             raise ValueError(f"weights belong to function 'average', not to {self.function!r}")
+        if self.weights is not None and len(self.weights) < 2:
+            raise ValueError(
+                f"weights {[*self.weights]} do not weigh models against each other: give one for each of two or more "
+                "models, or leave weights out, and all count alike"
+            )
         return self

@@ -44,6 +44,8 @@ def merge_models(request: Request, progress: Progress) -> dict[str, Any]:
     models = [_load(stage, uri, batches) for uri in uris]
     switches = config.model_dump(include={"share", "linear", "fuse", "grouped"})
     made = merge(models, config.function, config.weights, merge_fn, **switches)
+    if len(uris) == 1 and not made.done and not merge_fn:
+        raise ModelError(_nothing(uris[0], switches))
     result = _compared(made, batches, config, progress)
     for kind, number in made.done.items():
         progress(f"{kind}: {number:,}")
@@ -76,6 +78,15 @@ def _load(stage: StageContext, uri: str, batches: list[dict[str, np.ndarray]]) -
     build = stage.user_code.get("build_model_fn")
     fn_args = FnArgs(**{**stage.request.fn_args, "base_model": uri})
     return load_trainable(uri, batches[:1], functools.partial(build, fn_args) if build else None)
+
+
+def _nothing(uri: str, switches: dict[str, bool]) -> str:
+    off = [name for name, on in switches.items() if not on]
+    more = f", or switch {', '.join(off)} on" if off else ""
+    return (
+        f"Merger changes nothing in {uri}, a single model in which no layer can be spared: leave the Merger out, or "
+        f"give several models{more}"
+    )
 
 
 def _compared(

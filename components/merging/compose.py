@@ -37,7 +37,7 @@ def compose(
 
     Raises:
       ModelError: the models do not fit each other, or one is subclassed.
-      ConfigError: there are not as many weights as models.
+      ConfigError: there are not as many weights as models, or there are some for a single model.
       UserCodeError: ``merge_fn`` returned no tensors of its arguments.
     """
     labels = [f"model {number}" for number in range(1, len(models) + 1)]
@@ -51,6 +51,8 @@ def compose(
         _check_inputs(models[0], model, label)
         if not merge_fn:
             _check_outputs(models[0], model, label, function)
+    if weights is not None and len(models) == 1:
+        raise ConfigError(f"weights {[*weights]} are of several models, and there is one: leave weights out")
     if weights is not None and len(weights) != len(models):
         raise ConfigError(f"weights has {len(weights)} numbers for {len(models)} models: give one for each, in order")
     if len(models) == 1 and not merge_fn:

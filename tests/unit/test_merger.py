@@ -92,6 +92,27 @@ def test_one_stage_is_simplified_and_its_steps_go_on(
     assert not [layer for layer in merged.layers if isinstance(layer, tf_keras.layers.Dropout)]
 
 
+def test_one_model_that_stays_as_it_is_is_an_error(tmp_path: Path) -> None:
+    tf_keras.utils.set_random_seed(0)
+    x = tf_keras.Input((training_module.FEATURES,), name="x")
+    plain = tf_keras.Model(x, tf_keras.layers.Dense(3, name="scores")(tf_keras.layers.Dense(4, "relu")(x)))
+    saving.save_stage(plain, tmp_path / "0", [])
+    with pytest.raises(ModelError, match=r"changes nothing in .*0, a single model.* give several models$"):
+        merge_models(request(tmp_path, tmp_path / "out", {}, 1), lambda line: None)
+    everything_off = {"share": False, "linear": False, "fuse": False}
+    with pytest.raises(ModelError, match=r"changes nothing .*, or switch share, linear, fuse on$"):
+        merge_models(request(tmp_path, tmp_path / "out", everything_off, 1), lambda line: None)
+    assert not (tmp_path / "out").exists()
+    module = tmp_path / "module.py"
+    module.write_text(MODULE.replace("outputs[0] - 2 * outputs[1]", "outputs[0]").replace("build_model_fn", "unused"))
+    asked = request(tmp_path, tmp_path / "out", {"function": "module"}, 1)
+    merge_models(
+        dataclasses.replace(asked, properties={**asked.properties, "module_file": str(module)}), lambda line: None
+    )
+    outputs = scores(load_trainable(tmp_path / "out"))
+    np.testing.assert_allclose(outputs.sum(axis=1), 1, atol=1e-5)
+
+
 MODULE = """
 import tf_keras
 from training_module import input_fn, network
@@ -137,6 +158,8 @@ def test_outputs_that_differ_by_more_than_the_tolerance_are_an_error(
 
 def test_what_cannot_be_merged_is_told(trained: tuple[Path, list[tf_keras.Model]], tmp_path: Path) -> None:
     folder, _ = trained
+    with pytest.raises(ConfigError, match=r"weights \[1.0, 2.0\] are of several models, and there is one: leave"):
+        merge_models(request(folder, tmp_path, {"weights": [1, 2]}, 1), lambda line: None)
     with pytest.raises(ConfigError, match="2 numbers for 3 models"):
         merge_models(request(folder, tmp_path, {"weights": [1, 2]}), lambda line: None)
     with pytest.raises(UserCodeError, match=r"training_module\.py does not define merge_fn \(outputs\)"):
@@ -152,6 +175,8 @@ def test_what_cannot_be_merged_is_told(trained: tuple[Path, list[tf_keras.Model]
         ({"config": {"function": "mean"}}, "'average', 'add', 'concat', 'maximum' or 'module'"),
         ({"config": {"function": "add", "weights": [1, 2]}}, "weights belong to function 'average', not to 'add'"),
         ({"config": {"weights": [1, 0]}}, "greater than 0"),
+        ({"config": {"weights": []}}, r"weights \[\] do not weigh .* leave weights out"),
+        ({"config": {"weights": [7]}, "models": MODEL}, r"weights \[7.0\] do not weigh"),
         ({"config": {"weights": [1, 2, 3]}}, "weights has 3 numbers for 2 models"),
         ({"config": {"function": "module"}}, r"merge_fn \(outputs\)"),
         ({"models": []}, "0 channels; give 1 to 16"),
