@@ -67,8 +67,8 @@ class DistillerConfig(FitConfig):
         alphas = self.alpha.extremes if self.epochs > 1 else self.alpha.extremes[:1]
         if min(alphas) == 1:
             raise ValueError(
-                "alpha 1 gives the losses on the teachers no weight in any epoch, so nothing is distilled: give one below "
-                "1, or leave the Distiller out"
+                "alpha 1 gives the losses on the teachers no weight in any epoch, so nothing is distilled: give less, "
+                "or leave the Distiller out"
             )
         return self
 

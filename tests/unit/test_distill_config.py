@@ -79,7 +79,7 @@ def test_a_student_is_derived(text: str, expected: Derivation) -> None:
         ({"temperature": {"kind": "linear", "start": 4, "end": -1}}, "a temperature is above 0"),
         ({"alpha": {"kind": "cosine", "start": 0, "end": 2}}, "alpha is between 0 and 1"),
         ({"alpha": "half"}, "alpha"),
-        ({"alpha": 1}, "alpha 1 gives .* no weight .* below 1"),
+        ({"alpha": 1}, "alpha 1 gives .* no weight .* give less"),
         ({"alpha": {"kind": "cosine", "start": 1, "end": 1}}, "alpha 1 gives .* no weight"),
         ({"alpha": {"kind": "linear", "start": 1, "end": 0}, "epochs": 1}, "alpha 1 gives .* no weight"),
         ({"losses": [FEATURE], "temperature": 9}, "temperature belongs to loss 'logit', and losses has 'feature' only"),
