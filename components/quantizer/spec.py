@@ -65,5 +65,5 @@ def _check_is_used(recovery: RecoveryConfig) -> None:
     if idle:
         named = ", ".join(f"recovery.{name} {getattr(recovery, name)!r}" for name in idle)
         raise ValueError(
-            f"{named} belong to method 'mixed_precision', which recovery.methods does not name: leave them out, or add it"
+            f"{named} belong to method 'mixed_precision', which recovery.methods lacks: leave them out, or add it"
         )
