@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import glob
 import hashlib
 import json
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import CodeType
 from typing import Any
 
 from tfx_edge.config import Config
@@ -85,8 +88,26 @@ def _content(place: str | None) -> str | None:
 
 
 def _code(stage: StageContext) -> list[str]:
-    """Digests of the files that define the functions of the user's module."""
-    functions = (stage.user_code.get(name) for name in _FUNCTIONS)
-    codes = (getattr(function, "__code__", None) for function in functions)
-    paths = {Path(code.co_filename) for code in codes if code}
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(paths) if path.is_file()]
+    """Digests of the user's module, and of the files that define its functions and what these wrap."""
+    functions = [function for function in map(stage.user_code.get, _FUNCTIONS) if function]
+    if not functions:
+        return []
+    paths = {Path(code.co_filename) for function in functions for code in _codes(function)}
+    sources = [path.read_bytes() for path in sorted(paths) if path.is_file()]
+    return [hashlib.sha256(source).hexdigest() for source in (_module(stage.request.properties), *sources)]
+
+
+def _codes(function: Any) -> Iterator[CodeType]:
+    """The code of a function and, as far as it is a partial or decorated, of what it wraps."""
+    while function is not None:
+        if code := getattr(function, "__code__", None):
+            yield code
+        partial = isinstance(function, functools.partial)
+        function = function.func if partial else getattr(function, "__wrapped__", None)
+
+
+def _module(properties: Mapping[str, Any]) -> bytes:
+    """The source of the user's module, which has been imported; that of a wheel lies in an archive."""
+    name = properties.get("module_path") or Path(properties["module_file"]).stem
+    spec = sys.modules[name.partition("@")[0]].__spec__
+    return spec.loader.get_data(spec.origin)  # type: ignore[union-attr]

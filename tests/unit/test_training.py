@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -441,6 +442,44 @@ def test_only_the_same_work_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
         (tmp_path / "examples-00000-of-00001").write_bytes(b"")
         request.fn_args["train_files"] = [str(tmp_path / "*")]
     assert digest(request) != before
+
+
+PARTIAL = "import functools\nfrom other import run\ncompile_fn = functools.partial(run, rate={})\n"
+DECORATED = "import contextlib\nfrom other import run\ncompile_fn = contextlib.contextmanager(run)\nRATE = {}\n"
+OTHER = "def run(model, fn_args, rate=0): ...\n"
+
+
+@pytest.mark.parametrize("module", [PARTIAL, DECORATED])
+def test_code_counts_that_a_partial_or_a_decorator_hides(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
+) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "other", raising=False)
+    path, other = tmp_path / "module.py", tmp_path / "other.py"
+    request = training_module.request("Pruner", folder, "out", {})
+    request.properties["module_file"] = str(path)
+    digests = []
+    for text, imported in ((module.format(1), OTHER), (module.format(2), OTHER), (module.format(2), OTHER + "# new\n")):
+        path.write_text(text)
+        other.write_text(imported)
+        digests.append(resuming.work_digest(StageContext(request), PrunerConfig()))
+    assert len({*digests}) == 3
+
+
+def test_code_in_a_wheel_counts(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wheel = tmp_path / "code.whl"
+    request = training_module.request("Pruner", folder, "out", {})
+    del request.properties["module_file"]
+    request.properties["module_path"] = f"code_of_a_wheel@{wheel}"
+    digests = []
+    for number in (1, 2):
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("code_of_a_wheel.py", f"def compile_fn(model, fn_args): return {number}\n")
+        importlib.invalidate_caches()
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        monkeypatch.delitem(sys.modules, "code_of_a_wheel", raising=False)
+        digests.append(resuming.work_digest(StageContext(request), PrunerConfig()))
+    assert digests[0] != digests[1]
 
 
 def test_the_child_ends_with_the_process_that_started_it(tmp_path: Path) -> None:
