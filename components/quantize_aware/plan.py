@@ -137,6 +137,8 @@ def refusal(layer: Layer) -> str:
     if isinstance(layer, KL.Activation):
         name = getattr(layer.activation, "__name__", str(layer.activation))
         return "" if name in APART else f"activation {name!r} has no integer form here"
+    if kind is KL.ReLU and (layer.threshold or layer.max_value not in (None, 6)):
+        return "a threshold, or a greatest value other than 6, has no integer form here"
     if kind in ONE_ROW:
         fits = len(layer.input_shape) == 3 and layer.data_format == "channels_last"
         return "" if fits else "only inputs of shape (batch, steps, channels) are supported"
@@ -150,6 +152,11 @@ def refusal(layer: Layer) -> str:
     if kind is KL.SeparableConv2D or Registry().supports(layer):
         return ""
     return f"tensorflow-model-optimization has no quantization-aware form of {kind.__name__}"
+
+
+def sloping(layer: Layer) -> bool:
+    """Whether it is a ReLU that does not fuse into the layer before it, as it has a slope below zero."""
+    return type(layer) is KL.ReLU and bool(layer.negative_slope)
 
 
 def producers_of(layer: Layer) -> list[Layer]:
@@ -167,6 +174,8 @@ def _how(layer: Layer) -> str:
         return "computed as a convolution over one row"
     if isinstance(layer, KL.TimeDistributed):
         return "computed as a Dense layer, which is the same"
+    if sloping(layer):
+        return "computed as a LeakyReLU layer, which is the same"
     activation = getattr(getattr(layer, "activation", None), "__name__", "linear")
     if layer.weights and activation not in FUSED:
         rest = "" if activation in APART else ", which stays in float"

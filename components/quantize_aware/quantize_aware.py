@@ -37,13 +37,13 @@ def wrap(
       outcome is ``int8`` or ``float32``.
 
     Raises:
-      ModelError: an override names no layer, no layer can be quantized, or tensorflow-model-optimization refuses the
-        model.
+      ModelError: an override names no layer, no layer can be quantized, tensorflow-model-optimization refuses the
+        model, or it would leave the weights of an int8 layer as they are.
     """
     import tensorflow_model_optimization as tfmot
 
     from tfx_edge.models import graph_copy
-    from tfx_edge.quantize_aware import scheme
+    from tfx_edge.quantize_aware import proof, scheme
     from tfx_edge.quantize_aware.plan import decide
 
     flat = graph_copy.unfold(model)
@@ -59,6 +59,7 @@ def wrap(
             )
         except (ValueError, TypeError, RuntimeError) as error:
             raise ModelError(f"quantization-aware training refuses this model: {error}") from error
+    proof.require_rounded(wrapped, [name for name, plan in plans.items() if not plan.quantized])
     scheme.start_ranges_at_first_batch(wrapped)
     return wrapped, [_row(plan) for plan in plans.values()]
 

@@ -10,7 +10,7 @@ import numpy as np
 import tf_keras
 
 from tfx_edge.models.graph_copy import Layer, remade
-from tfx_edge.quantize_aware.plan import APART, FUSED, ONE_ROW, Plan
+from tfx_edge.quantize_aware.plan import APART, FUSED, ONE_ROW, Plan, sloping
 
 KL = tf_keras.layers
 
@@ -42,6 +42,8 @@ def parts(plan: Plan, normalization: Layer | None) -> list[Part]:
         return _normalized(layer)
     if isinstance(layer, KL.TimeDistributed):
         layer = remade(layer.layer, name=layer.name)
+    if sloping(layer):
+        return [Part(KL.LeakyReLU(layer.negative_slope, name=layer.name))]
     if isinstance(layer, KL.Rescaling):
         return [
             Part(KL.Rescaling(layer.scale, name=layer.name)),

@@ -19,6 +19,7 @@ import tensorflow_model_optimization as tfmot
 import tf_keras
 from tensorflow_model_optimization.python.core.quantization.keras import (
     quant_ops,
+    quantize_aware_activation,
     quantize_layer,
     quantize_layout_transform,
     quantize_wrapper,
@@ -43,10 +44,11 @@ from tfx_edge.quantize_aware.preserve import CLUSTERS, SPARSITY, kept_in
 KL = tf_keras.layers
 _OUTPUT_ONLY = frozenset({KL.Multiply, KL.Subtract, KL.Maximum, KL.Minimum, KL.Rescaling})
 _UNCHANGED = frozenset({KL.MaxPooling1D, KL.GaussianNoise, KL.GaussianDropout})
-_CLUSTERED = {
+CLUSTERED = {
     KL.Dense: clusters.ClusterPreserveDefault8BitWeightsQuantizer,
     KL.Conv2D: clusters.ClusterPreserveDefault8BitConvWeightsQuantizer,
 }
+"""Layers whose shared values can be kept, and what rounds their weights then."""
 
 
 class Registry(registry.Default8BitQuantizeRegistry):
@@ -81,8 +83,8 @@ class Registry(registry.Default8BitQuantizeRegistry):
 
     def _keeping(self, layer: Layer, weight: np.ndarray, quantizer: Any) -> Any:
         kept = kept_in(weight, self.preserve)
-        if CLUSTERS in kept and type(layer) in _CLUSTERED:
-            return _CLUSTERED[type(layer)](preserve_sparsity=SPARSITY in kept)
+        if CLUSTERS in kept and type(layer) in CLUSTERED:
+            return CLUSTERED[type(layer)](preserve_sparsity=SPARSITY in kept)
         return _Masked(quantizer, weight) if SPARSITY in kept else quantizer
 
 
@@ -102,12 +104,27 @@ class Scheme(tfmot.quantization.keras.QuantizeScheme):
 
 
 class _Layout(quantize_layout_transform.QuantizeLayoutTransform):
-    """The default transforms without the one that rounds every input, integers too."""
+    """The default transforms without the one that rounds every input, integers too.
+
+    Those for ReLU and Concatenate answer for the layer before it as a whole, where they mean its output. A layer with
+    weights gets the registry's answer instead.
+    """
 
     def apply(self, model: tf_keras.Model, layer_quantize_map: dict[str, Any]) -> Any:
         """Transforms the layers in the map, which is all but the inputs."""
         layers = {name: entry for name, entry in layer_quantize_map.items() if name not in model.input_names}
-        return layout.Default8BitQuantizeLayoutTransform().apply(model, layers)
+        transformed, entries = layout.Default8BitQuantizeLayoutTransform().apply(model, layers)
+        for layer in transformed.layers:
+            if layer.weights and layer.name in entries and Registry().supports(layer):
+                _leave_to_registry(layer, entries[layer.name])
+        return transformed, entries
+
+
+def _leave_to_registry(layer: Layer, entry: dict[str, Any]) -> None:
+    answer = entry.pop("quantize_config", None)
+    linear = getattr(layer, "activation", None) is tf_keras.activations.linear
+    if isinstance(answer, configs.NoOpQuantizeConfig) and linear:
+        layer.activation = quantize_aware_activation.NoOpActivation()
 
 
 class _Masked(quantizers.LastValueQuantizer):
@@ -143,6 +160,17 @@ class _RunningRange(quantizers.MovingAverageQuantizer):
             is_training=True,
             num_bits=self.num_bits,
         )
+
+
+def settle_shared_values(model: tf_keras.Model) -> None:
+    """Gives weights that share values these values again, after training.
+
+    The library does so at the start of every step. What a regularizer of the weights adds in the step moves them apart.
+    """
+    for layer in model.layers:
+        for variable, quantizer, variables in getattr(layer, "_weight_vars", ()):
+            if isinstance(quantizer, clusters.ClusterPreserveDefaultWeightsQuantizer):
+                quantizer(variable, True, weights=variables)
 
 
 class Fence(tf_keras.layers.Layer):

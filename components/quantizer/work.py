@@ -97,7 +97,7 @@ def _train(stage: StageContext, config: QuantizerConfig, progress: Progress) -> 
     import tf_keras
 
     from tfx_edge.models import saving
-    from tfx_edge.quantize_aware import quantize_aware
+    from tfx_edge.quantize_aware import proof, quantize_aware, scheme
     from tfx_edge.stages.resuming import resumable
     from tfx_edge.stages.training import finish_quantization_aware
     from tfx_edge.training import training
@@ -106,6 +106,7 @@ def _train(stage: StageContext, config: QuantizerConfig, progress: Progress) -> 
     model = stage.load_model()
     data = stage.training_data(saving.model_input_names(model), config.batch_size, config.seed)
     wrapped, layers = quantize_aware.wrap(model, config.recipe, config.preserve)
+    promised = proof.promises(wrapped, config.preserve)
     left = [row["layer"] for row in layers if row["outcome"] == "float32"]
     for row in layers:
         if row["outcome"] == "float32":
@@ -113,5 +114,7 @@ def _train(stage: StageContext, config: QuantizerConfig, progress: Progress) -> 
     stage.compile(wrapped, model, data.batches, config.learning_rate)
     with resumable(stage, config) as checkpoint:
         figures = training.fit(wrapped, data, config, progress, checkpoint=checkpoint)
+        scheme.settle_shared_values(wrapped)
+        proof.require_kept(wrapped, promised)
         result = {**figures, "float_layers": left, "layers": layers}
         return finish_quantization_aware(stage, wrapped, model.output_names, config, result)

@@ -25,7 +25,7 @@ from tfx_edge.lite_converter.work import convert_model
 from tfx_edge.models import layout, saving
 from tfx_edge.models.trainable import load_trainable
 from tfx_edge.quantization.recipe import Recipe
-from tfx_edge.quantize_aware import quantize_aware
+from tfx_edge.quantize_aware import proof, quantize_aware, scheme
 from tfx_edge.quantizer.spec import QuantizerConfig
 from tfx_edge.stages.child import Request
 from tfx_edge.stages.context import StageContext, model_digest
@@ -304,6 +304,114 @@ def test_each_layer_keeps_zeros_of_its_own() -> None:
     assert all(np.array_equal(mask, kernel != 0) for mask, kernel in zip(masks, kernels, strict=True))
 
 
+def fitted(model: tf_keras.Model, *preserve: Any, epochs: int = 3) -> tf_keras.Model:
+    """The model trained quantization-aware on noise, with proof of what is preserved."""
+    wrapped, _ = quantize_aware.wrap(model, QAT, *preserve)
+    promised = proof.promises(wrapped, *(preserve or [quantize_aware.PRESERVED]))
+    inputs, labels = noise(model)
+    batches = tf.data.Dataset.from_tensor_slices((dict(zip(model.input_names, inputs, strict=True)), labels)).batch(32)
+    training.compile_for_labels(wrapped, batches.element_spec[1], 0.01, model)
+    training.fit(wrapped, TrainingData(batches, None, 4, 32, 0), FitConfig(epochs=epochs), lambda line: None)
+    scheme.settle_shared_values(wrapped)
+    proof.require_kept(wrapped, promised)
+    return wrapped
+
+
+def noise(model: tf_keras.Model) -> tuple[list[np.ndarray], np.ndarray]:
+    generator = np.random.default_rng(0)
+    return [examples(generator, tensor, 128) for tensor in model.inputs], generator.integers(0, CLASSES, 128)
+
+
+def int8_kernels(
+    wrapped: tf_keras.Model, folder: Path, shapes: set[tuple[int, ...]]
+) -> dict[tuple[int, ...], np.ndarray]:
+    """The weights of these shapes in the .tflite that a trained model becomes."""
+    saving.save_quantization_aware(wrapped, folder, [], wrapped.output_names)
+    interpreter = tf.lite.Interpreter(model_content=converted(folder).content)
+    interpreter.allocate_tensors()
+    kernels = {
+        tuple(detail["shape"]): interpreter.get_tensor(detail["index"])
+        for detail in interpreter.get_tensor_details()
+        if detail["dtype"] == np.int8 and tuple(detail["shape"]) in shapes
+    }
+    assert kernels.keys() == shapes
+    return kernels
+
+
+def prune(model: tf_keras.Model, zeros: float = 0.8) -> tf_keras.Model:
+    """The model with its smallest weights at zero, layer by layer."""
+    for layer in model.layers:
+        layer.set_weights([sparse_and_shared(w, zeros, 0) if w.ndim > 1 else w for w in layer.get_weights()])
+    return model
+
+
+RELUS = {"layer": KL.ReLU, "layer_6": lambda: KL.ReLU(max_value=6), "activation": lambda: KL.Activation("relu")}
+
+
+def model_of_separate(relu: Callable[[], KL.Layer]) -> tf_keras.Model:
+    """Every kind of layer that a ReLU of its own fuses into."""
+    image = tf_keras.Input((6, 6, 3), name="image")
+    x = relu()(KL.DepthwiseConv2D(3, depth_multiplier=8, name="depthwise")(image))
+    x = relu()(KL.Conv2D(8, 3, name="conv")(x))
+    x = relu()(KL.Dense(16, name="dense")(KL.Flatten()(x)))
+    x = relu()(KL.BatchNormalization()(KL.Dense(20, name="merged")(x)))
+    return used(tf_keras.Model(image, KL.Dense(CLASSES, name="scores")(x)))
+
+
+@pytest.mark.parametrize("relu", RELUS.values(), ids=RELUS)
+def test_zeros_before_a_relu_of_its_own_reach_the_file(tmp_path: Path, relu: Callable[[], KL.Layer]) -> None:
+    wrapped = fitted(prune(model_of_separate(relu)))
+    kernels = int8_kernels(wrapped, tmp_path, {(1, 3, 3, 24), (8, 3, 3, 24), (16, 32), (20, 16)})
+    assert min(float(np.mean(kernel == 0)) for kernel in kernels.values()) >= 0.79
+
+
+def test_zeros_before_a_concatenation_reach_the_file(tmp_path: Path) -> None:
+    inputs = tf_keras.Input((12,), name="x")
+    x = KL.Concatenate()([KL.Dense(16, name="left")(inputs), KL.Dense(20, name="right")(inputs)])
+    wrapped = fitted(prune(tf_keras.Model(inputs, KL.Dense(CLASSES, name="scores")(x))))
+    kernels = int8_kernels(wrapped, tmp_path, {(16, 12), (20, 12)})
+    assert min(float(np.mean(kernel == 0)) for kernel in kernels.values()) >= 0.79
+
+
+def test_shared_values_before_a_relu_of_its_own_reach_the_file(tmp_path: Path) -> None:
+    inputs = tf_keras.Input((12,), name="x")
+    model = tf_keras.Model(inputs, KL.Dense(CLASSES)(KL.ReLU()(KL.Dense(16, name="hidden")(inputs))))
+    kernel, bias = model.get_layer("hidden").get_weights()
+    model.get_layer("hidden").set_weights([sparse_and_shared(kernel, 0.0, 8), bias])
+    kernels = int8_kernels(fitted(model), tmp_path, {(16, 12)})
+    assert len(np.unique(kernels[16, 12])) <= 8
+
+
+def test_a_relu_computes_in_integers_where_the_row_says_so(tried: Callable[..., Tried]) -> None:
+    inputs = tf_keras.Input((8,), name="x")
+    x = KL.ReLU(negative_slope=0.1, name="sloping")(KL.Dense(8, name="first")(inputs))
+    x = KL.ReLU(name="after_tanh")(KL.Dense(8, activation="tanh", name="second")(x))
+    x = KL.ReLU(max_value=3.0, name="capped")(KL.Dense(8, name="third")(x))
+    result = tried(tf_keras.Model(inputs, KL.Dense(CLASSES, name="scores")(x)))
+    assert [name for name, outcome in outcomes(result.layers).items() if outcome == "float32"] == ["capped"]
+    assert {op.name for op in result.lite.float_ops} == {"RELU", "MINIMUM"}
+
+
+def test_a_layer_whose_weights_would_not_be_rounded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scheme, "_leave_to_registry", lambda *args: None)
+    with pytest.raises(
+        ModelError, match=r"rounding of the weights of depthwise, conv, dense, merged, which .*override"
+    ):
+        quantize_aware.wrap(model_of_separate(KL.ReLU), QAT)
+
+
+@pytest.mark.parametrize(("zeros", "values", "lost"), [(0.6, 0, r"59\.9% were"), (0.0, 8, r"values, not 8")])
+def test_a_training_that_loses_what_it_had_to_preserve_is_refused(zeros: float, values: int, lost: str) -> None:
+    inputs = tf_keras.Input((12,), name="x")
+    model = tf_keras.Model(inputs, KL.Dense(CLASSES)(KL.Dense(16, activation="relu", name="hidden")(inputs)))
+    kernel, bias = model.get_layer("hidden").get_weights()
+    model.get_layer("hidden").set_weights([sparse_and_shared(kernel, zeros, values), bias])
+    promised = proof.promises(quantize_aware.wrap(model, QAT)[0], quantize_aware.PRESERVED)
+    assert [promise.layer for promise in promised] == ["hidden"]
+    with pytest.raises(ModelError, match=rf"training lost what 'preserve' keeps: .*'hidden'.*{lost}"):
+        proof.require_kept(fitted(model, (), epochs=1), promised)
+
+
 @pytest.mark.parametrize(("zeros", "values"), [(0.6, 0), (0.0, 8), (0.6, 8)], ids=["sparsity", "clusters", "both"])
 @pytest.mark.parametrize("preserve", [True, False])
 def test_what_pruning_and_clustering_left_reaches_the_file(
@@ -317,21 +425,8 @@ def test_what_pruning_and_clustering_left_reaches_the_file(
     for name in ("conv", "hidden"):
         kernel, *rest = model.get_layer(name).get_weights()
         model.get_layer(name).set_weights([sparse_and_shared(kernel, zeros, values), *rest])
-    wrapped, _ = quantize_aware.wrap(model, QAT, *([] if preserve else [()]))
-    generator = np.random.default_rng(0)
-    images, labels = generator.normal(size=(128, 8, 8, 2)).astype(np.float32), generator.integers(0, CLASSES, 128)
-    batches = tf.data.Dataset.from_tensor_slices(({"image": images}, labels)).batch(32)
-    training.compile_for_labels(wrapped, batches.element_spec[1], 0.01, model)
-    training.fit(wrapped, TrainingData(batches, None, 4, 32, 0), FitConfig(epochs=3), lambda line: None)
-    saving.save_quantization_aware(wrapped, tmp_path, [], model.output_names)
-    interpreter = tf.lite.Interpreter(model_content=converted(tmp_path).content)
-    interpreter.allocate_tensors()
-    stored = {
-        tuple(detail["shape"]): interpreter.get_tensor(detail["index"])
-        for detail in interpreter.get_tensor_details()
-        if detail["dtype"] == np.int8 and tuple(detail["shape"]) in {(16, 3, 3, 2), (16, 576)}
-    }
-    assert len(stored) == 2
+    wrapped = fitted(model, *([] if preserve else [()]))
+    stored = int8_kernels(wrapped, tmp_path, {(16, 3, 3, 2), (16, 576)})
     share = min(float(np.mean(weight == 0)) for weight in stored.values())
     different = max(len(np.unique(channel)) for channel in stored[16, 3, 3, 2])
     different = max(different, len(np.unique(stored[16, 576])))
