@@ -444,8 +444,8 @@ def test_only_the_same_work_goes_on(folder: Path, tmp_path: Path, monkeypatch: p
     assert digest(request) != before
 
 
-PARTIAL = "import functools\nfrom other import run\ncompile_fn = functools.partial(run, rate={})\n"
-DECORATED = "import contextlib\nfrom other import run\ncompile_fn = contextlib.contextmanager(run)\nRATE = {}\n"
+PARTIAL = "import functools\nfrom wrapped_code import run\ncompile_fn = functools.partial(run, rate={})\n"
+DECORATED = "import contextlib\nfrom wrapped_code import run\ncompile_fn = contextlib.contextmanager(run)\nRATE = {}\n"
 OTHER = "def run(model, fn_args, rate=0): ...\n"
 
 
@@ -454,8 +454,8 @@ def test_code_counts_that_a_partial_or_a_decorator_hides(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, module: str
 ) -> None:
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(sys.modules, "other", raising=False)
-    path, other = tmp_path / "module.py", tmp_path / "other.py"
+    monkeypatch.delitem(sys.modules, "wrapped_code", raising=False)
+    path, other = tmp_path / "module.py", tmp_path / "wrapped_code.py"
     request = training_module.request("Pruner", folder, "out", {})
     request.properties["module_file"] = str(path)
     digests = []
