@@ -7,13 +7,15 @@ that a ``RuntimeParameter`` can carry it. Unknown keys and impossible values fai
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from tfx_edge.errors import ConfigError
 
 ConfigT = TypeVar("ConfigT", bound="Config")
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+"""What every generator of random numbers takes."""
 
 
 class Config(BaseModel):

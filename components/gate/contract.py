@@ -115,13 +115,21 @@ def check_baseline(model: LiteModel, described: Mapping[str, Any] | None) -> lis
     recorded = (described or {}).get("sha256")
     if recorded is None:
         return []
+    told = "the baseline is the file that its edge.json describes", "the baseline's edge.json"
+    return [_is_recorded("baseline_sha256", model, recorded, *told, remedy="take the one that was made")]
+
+
+def _is_recorded(
+    rule: str, model: LiteModel, recorded: object, same: str, description: str, *, remedy: str
+) -> ContractCheck:
+    passed = recorded == model.sha256
     reason = (
-        f"the baseline is the file that its edge.json describes (sha256 {model.sha256[:12]}…)"
-        if recorded == model.sha256
-        else f"the baseline's edge.json describes a file of sha256 {str(recorded)[:12]}…, but this one has "
-        f"{model.sha256[:12]}…: it was changed after it was made; take the one that was made"
+        f"{same} (sha256 {model.sha256[:12]}…)"
+        if passed
+        else f"{description} describes a file of sha256 {str(recorded)[:12]}…, but this one has "
+        f"{model.sha256[:12]}…: it was changed after it was made; {remedy}"
     )
-    return [ContractCheck("baseline_sha256", recorded == model.sha256, reason, model.sha256)]
+    return ContractCheck(rule, passed, reason, model.sha256)
 
 
 def _description(model: LiteModel, described: Mapping[str, Any] | None) -> Iterator[ContractCheck]:
@@ -138,14 +146,8 @@ def _description(model: LiteModel, described: Mapping[str, Any] | None) -> Itera
         yield ContractCheck("edge_json", False, reason)
         return
     yield ContractCheck("edge_json", True, "edge.json describes the model")
-    same = described["sha256"] == model.sha256
-    reason = (
-        f"the file is the one that edge.json describes (sha256 {model.sha256[:12]}…)"
-        if same
-        else f"edge.json describes a file of sha256 {str(described['sha256'])[:12]}…, but this one has "
-        f"{model.sha256[:12]}…: it was changed after it was made; run the last step again"
-    )
-    yield ContractCheck("sha256", same, reason, model.sha256)
+    told = "the file is the one that edge.json describes", "edge.json"
+    yield _is_recorded("sha256", model, described["sha256"], *told, remedy="run the last step again")
 
 
 def _rules(model: LiteModel, contract: Contract, steps: Sequence[Mapping[str, Any]]) -> Iterator[ContractCheck]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -96,6 +97,18 @@ class Case:
     quality: Quality | None
     quality_problem: str
 
+    @functools.cached_property
+    def timed_inputs(self) -> tuple[Ranges, str]:
+        """What is fed to inputs of integers, or why neither model can be timed."""
+        roles = {"candidate": self.models.candidate, "baseline": self.models.baseline}
+        try:
+            return integer_ranges({role: model for role, model in roles.items() if model}, self._first_batch), ""
+        except EdgeError as error:
+            return {}, str(error)
+
+    def _first_batch(self, model: LiteModel) -> Mapping[str, np.ndarray] | None:
+        return next(inputs(model, self.examples, self.settings), None) if self.examples else None
+
 
 @dataclass(frozen=True)
 class Judged:
@@ -143,7 +156,7 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
     with contextlib.ExitStack() as stack:
         try:
             target = stack.enter_context(config.connect())
-            integers, untimed = _timed_inputs(case) if "latency" in target.OFFERS else ({}, "")
+            integers, untimed = case.timed_inputs if "latency" in target.OFFERS else ({}, "")
             unknown = {metric: untimed for metric, each in case.metrics.items() if untimed and each.source in _TIMED}
             if "latency" in target.OFFERS and not untimed:
                 measured = timing.measure(
@@ -182,19 +195,6 @@ def judge(case: Case, name: str, progress: Progress) -> Judged:
         environment or {"target": config.connect().fingerprint()},
         measured,
     )
-
-
-def _timed_inputs(case: Case) -> tuple[Ranges, str]:
-    """What is fed to inputs of integers, or why neither model can be timed."""
-
-    def first_batch(model: LiteModel) -> Mapping[str, np.ndarray] | None:
-        return next(inputs(model, case.examples, case.settings), None) if case.examples else None
-
-    roles = {"candidate": case.models.candidate, "baseline": case.models.baseline}
-    try:
-        return integer_ranges({role: model for role, model in roles.items() if model}, first_batch), ""
-    except EdgeError as error:
-        return {}, str(error)
 
 
 def _timed_limits(thresholds: Thresholds, metrics: Mapping[str, Metric]) -> Iterable[Limit]:

@@ -48,8 +48,7 @@ def integer_ranges(
 def _require_fixed_shapes(role: str, model: LiteModel) -> None:
     for tensor in model.inputs:
         if -1 in tensor.shape_signature[1:]:
-            shape = " x ".join("?" if size < 0 else str(size) for size in tensor.shape_signature)
             raise EdgeError(
-                f"the input {tensor.name!r} of the {role} has the shape {shape}, and time and memory depend on the "
-                "length that is free: give the input a fixed shape before it is converted"
+                f"the input {tensor.name!r} of the {role} has the shape {tensor.shape_text}, and time and memory "
+                "depend on the length that is free: give the input a fixed shape before it is converted"
             )

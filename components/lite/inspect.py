@@ -45,6 +45,11 @@ class TensorInfo:
     scale: float | None
     zero_point: int | None
 
+    @property
+    def shape_text(self) -> str:
+        """The shape for people, with ``?`` where a dimension may vary."""
+        return " x ".join("?" if size < 0 else str(size) for size in self.shape_signature) if self.shape else "scalar"
+
 
 @dataclass(frozen=True)
 class Signature:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from tfx_edge.config import Config
+from tfx_edge.config import Config, Seed
 
 Weight = Annotated[float, Field(gt=0)]
 
@@ -38,7 +38,7 @@ class MergerConfig(Config):
     grouped: bool = True
     tolerance: float = Field(default=1e-4, gt=0)
     measure_latency: bool = True
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: Seed = 0
 
     @model_validator(mode="after")
     def _weights_are_of_an_average(self) -> MergerConfig:

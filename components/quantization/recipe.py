@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from tfx_edge.config import Config
+from tfx_edge.config import Config, Seed
 
 Precision = Literal["float32", "float16", "dynamic_int8", "int8", "int16x8", "int4_weights", "int4_blockwise"]
 IoDtype = Literal["float32", "int8", "uint8", "int16"]
@@ -120,7 +120,7 @@ class Calibration(Config):
     """
 
     examples: int = Field(default=200, ge=1)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: Seed = 0
     method: Literal["min_max", "moving_average", "percentile", "mse"] = "min_max"
     percentile: float = Field(default=99.99, gt=50, le=100)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import tf_keras
@@ -12,7 +11,7 @@ import tf_keras
 from tfx_edge.errors import ModelError
 from tfx_edge.models.graph_copy import Layer
 from tfx_edge.quantize_aware.preserve import CLUSTERS, SPARSITY, kept_in
-from tfx_edge.quantize_aware.scheme import CLUSTERED
+from tfx_edge.quantize_aware.scheme import CLUSTERED, rounded_weights
 
 _NOTHING = 1e-6  # of the greatest weight; rounding gives zeros that are off by an ulp
 
@@ -58,7 +57,7 @@ def require_rounded(model: tf_keras.Model, floats: Collection[str]) -> None:
       ModelError: with the names of such layers.
     """
     integer = [layer for layer in model.layers if layer.name not in floats]
-    if names := [layer.name for layer in integer if _has_kernel(layer) and not _rounded(layer)]:
+    if names := [layer.name for layer in integer if _has_kernel(layer) and not rounded_weights(layer)]:
         raise ModelError(
             f"training would not see the rounding of the weights of {', '.join(names)}, which are to become int8. Keep "
             "them in float (an override of precision 'float32'), or quantize the converted model instead (a Quantizer "
@@ -75,7 +74,7 @@ def promises(model: tf_keras.Model, preserve: Collection[str]) -> list[Promise]:
     """
     found = []
     for layer in model.layers:
-        for variable, _, _ in _rounded(layer):
+        for variable, _, _ in rounded_weights(layer):
             weight = variable.numpy()
             kept = kept_in(weight, preserve)
             zeros = weight == 0 if SPARSITY in kept else None
@@ -104,13 +103,8 @@ def require_kept(model: tf_keras.Model, promised: Collection[Promise]) -> None:
 
 
 def _broken(layer: Layer, promise: Promise) -> str:
-    ((variable, quantizer, ranges),) = _rounded(layer)
+    ((variable, quantizer, ranges),) = rounded_weights(layer)
     return promise.broken(quantizer(variable, False, weights=ranges).numpy(), quantizer.per_axis)
-
-
-def _rounded(layer: Layer) -> Sequence[tuple[Any, Any, Any]]:
-    """The weights whose rounding is simulated, with what rounds them."""
-    return getattr(layer, "_weight_vars", [])
 
 
 def _has_kernel(layer: Layer) -> bool:

@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -162,13 +162,18 @@ class _RunningRange(quantizers.MovingAverageQuantizer):
         )
 
 
+def rounded_weights(layer: Layer) -> Sequence[tuple[Any, Any, Any]]:
+    """The weights of a layer whose rounding is simulated, each with its quantizer and that one's variables."""
+    return getattr(layer, "_weight_vars", ())
+
+
 def settle_shared_values(model: tf_keras.Model) -> None:
     """Gives weights that share values these values again, after training.
 
     The library does so at the start of every step. What a regularizer of the weights adds in the step moves them apart.
     """
     for layer in model.layers:
-        for variable, quantizer, variables in getattr(layer, "_weight_vars", ()):
+        for variable, quantizer, variables in rounded_weights(layer):
             if isinstance(quantizer, clusters.ClusterPreserveDefaultWeightsQuantizer):
                 quantizer(variable, True, weights=variables)
 

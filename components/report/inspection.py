@@ -41,7 +41,7 @@ def _tables(model: LiteModel) -> Iterator[Table]:
     edges = [*(("in", t) for t in model.inputs), *(("out", t) for t in model.outputs)]
     yield _table(
         ("I/O", "name", "shape", "dtype", "scale", "zero point"),
-        [(side, info.name, _shape(info), info.dtype, *_quantization(info)) for side, info in edges],
+        [(side, info.name, info.shape_text, info.dtype, *_quantization(info)) for side, info in edges],
     )
     for subgraph in model.subgraphs:
         title = "operators" if len(model.subgraphs) == 1 else f"operators of {subgraph.name or '(unnamed)'}"
@@ -86,10 +86,6 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
 def printable(text: str) -> str:
     """Names come from the file: control characters could break lines or steer the terminal."""
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-
-
-def _shape(info: TensorInfo) -> str:
-    return "scalar" if not info.shape else " x ".join("?" if size < 0 else str(size) for size in info.shape_signature)
 
 
 def _quantization(info: TensorInfo) -> tuple[str, str]:

@@ -15,9 +15,9 @@ from tfx.types import standard_artifacts
 from tfx.types.component_spec import ChannelParameter, ExecutionParameter
 
 from tfx_edge.config import Config
-from tfx_edge.errors import ConfigError, UserCodeError
+from tfx_edge.errors import ConfigError
 from tfx_edge.stages import several
-from tfx_edge.stages.user_code import check_module
+from tfx_edge.stages.user_code import check_module, may_define
 
 PARAMETERS = {
     "config": ExecutionParameter(type=str),
@@ -128,15 +128,6 @@ class EdgeComponent(base_component.BaseComponent):
         """
 
 
-def _may_read(module_file: str | None, module_path: str | None) -> bool:
-    """Whether the user's module, which was found valid, defines ``input_fn``, or its source does not tell."""
-    try:
-        check_module("", module_file, module_path, {"input_fn": ""})
-    except (ConfigError, UserCodeError):
-        return False
-    return True
-
-
 class LearningComponent(EdgeComponent):
     """Base of the components that turn a model into another one with the help of examples.
 
@@ -182,7 +173,7 @@ class LearningComponent(EdgeComponent):
         channels |= further
         super().__init__(config, channels, label_key, module_file, module_path, custom_config)
         known = None if isinstance(config, data_types.RuntimeParameter) else self.CONFIG_CLASS.parse(config)
-        if examples is not None and self.reads_examples(known) and not _may_read(module_file, module_path):
+        if examples is not None and self.reads_examples(known) and not may_define(module_file, module_path, "input_fn"):
             self._check_examples(channels, label_key, self.labels_purpose(known))
 
     @classmethod

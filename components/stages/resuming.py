@@ -7,8 +7,7 @@ import functools
 import glob
 import hashlib
 import json
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -94,7 +93,7 @@ def _code(stage: StageContext) -> list[str]:
         return []
     paths = {Path(code.co_filename) for function in functions for code in _codes(function)}
     sources = [path.read_bytes() for path in sorted(paths) if path.is_file()]
-    return [hashlib.sha256(source).hexdigest() for source in (_module(stage.request.properties), *sources)]
+    return [hashlib.sha256(source).hexdigest() for source in (stage.user_code.source(), *sources)]
 
 
 def _codes(function: Any) -> Iterator[CodeType]:
@@ -104,10 +103,3 @@ def _codes(function: Any) -> Iterator[CodeType]:
             yield code
         partial = isinstance(function, functools.partial)
         function = function.func if partial else getattr(function, "__wrapped__", None)
-
-
-def _module(properties: Mapping[str, Any]) -> bytes:
-    """The source of the user's module, which has been imported; that of a wheel lies in an archive."""
-    name = properties.get("module_path") or Path(properties["module_file"]).stem
-    spec = sys.modules[name.partition("@")[0]].__spec__
-    return spec.loader.get_data(spec.origin)  # type: ignore[union-attr]

@@ -101,6 +101,14 @@ def _top_level_names(spec: ModuleSpec) -> set[str] | None:
     return None if "__getattr__" in names else names
 
 
+def may_define(module_file: str | None, module_path: str | None, name: str) -> bool:
+    """Whether a module defines a name at top level, or its source does not tell; it is not run."""
+    if not (module_file or module_path):
+        return False
+    names = _top_level_names(_find(module_file, module_path))
+    return names is None or name in names
+
+
 class UserCode:
     """The functions of the module that ``module_file`` or ``module_path`` names.
 
@@ -145,6 +153,10 @@ class UserCode:
         sys.modules[self._spec.name] = module  # where dataclasses and pickle look the module of a class up
         self._spec.loader.exec_module(module)
         return module
+
+    def source(self) -> bytes:
+        """The module as it is written, also where it lies in a wheel."""
+        return self._spec.loader.get_data(self._spec.origin)  # type: ignore[union-attr]
 
     def require(self, name: str, purpose: str) -> Callable[..., Any]:
         """The function of that name.

@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from tfx_edge.config import Config
+from tfx_edge.config import Config, Seed
 
 Progress = Callable[[str], None]
 
@@ -35,7 +35,7 @@ class FitConfig(Config):
     epochs: int = Field(default=5, ge=1)
     batch_size: int = Field(default=32, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: Seed = 0
     patience: int | None = Field(default=None, ge=1)
     monitor: str = Field(default="val_loss", pattern="^val_.")
     goal: Literal["min", "max"] | None = None
